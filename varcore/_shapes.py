@@ -1,0 +1,54 @@
+"""Axis annotations, and the one error about them.
+
+Signatures read ``Float[Tensor, "*batch K"]``.  The annotations come from jaxtyping where it is installed,
+and pytest then checks every call against them (see ``addopts`` in pyproject.toml).  Where it is not, the
+stand-ins below make ``Float[Tensor, "*batch K"]`` mean plain ``Tensor``: the package itself needs torch and
+nothing else.
+"""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Real
+else:
+    try:
+        from jaxtyping import Bool, Float, Real
+    except ImportError:
+
+        class _Unchecked:
+            def __class_getitem__(cls, array_and_axes):
+                return array_and_axes[0]
+
+        Bool = Float = Real = _Unchecked
+
+__all__ = ["Bool", "Float", "Real", "ShapeError", "require_equal_shapes", "require_samples"]
+
+
+class ShapeError(ValueError):
+    """A tensor has the wrong shape.  The message says the rule, what arrived, and the repair."""
+
+
+def require_equal_shapes(function: str, **tensors: Tensor) -> None:
+    """Nothing is broadcast: [K] against [B, K] is more often a mistake than a wish."""
+    if len({tensor.shape for tensor in tensors.values()}) > 1:
+        raise ShapeError(
+            f"{function}: its arguments need one common shape, got {_describe(tensors)}. "
+            "Nothing is broadcast; expand the smaller one first, e.g. small.expand_as(large)."
+        )
+
+
+def require_samples(function: str, **tensors: Tensor) -> None:
+    """Equal shapes, and at least one sample on the last axis."""
+    require_equal_shapes(function, **tensors)
+    shape = next(iter(tensors.values())).shape
+    if len(shape) == 0 or shape[-1] == 0:
+        raise ShapeError(
+            f"{function}: needs at least one sample on the last axis, got {_describe(tensors)}. "
+            "Sample axis first? Use .movedim(0, -1). A single value? Use .unsqueeze(-1)."
+        )
+
+
+def _describe(tensors: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items())

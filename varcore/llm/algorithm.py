@@ -1,0 +1,186 @@
+"""Algorithm 1 as resumable stages over a run directory.
+
+    base -> pi0 -> [ sample-prior -> train-posterior -> sample-posterior -> score -> verify -> weigh
+                     -> train-reasoner ] x T
+    and, beside it, the baselines from the same pi0 with the same number of optimiser steps; then evaluate, compare
+
+`stages` lists a run's stages in order; `run` does those that are not done.  Calling `run` again continues.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from transformers.utils import logging as transformers_logging
+
+from varcore.llm import comparison, ledger, stages, storage
+from varcore.llm.presets import Config
+from varcore.llm.progress import Reporter
+from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
+from varcore.llm.stages import Metrics, Workbench
+from varcore.llm.training import Example
+from varcore.llm.weighing import WeightRule, compare, weigh
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named step; `work` is called with the workbench and returns its cost and metrics."""
+
+    name: str
+    explanation: str
+    work: Callable[[Workbench], tuple[Cost, Metrics]]
+
+
+def run(path: Path, config: Config, reporter: Reporter) -> dict[str, Any]:
+    """Do every stage of `config` that `path` does not hold yet; returns the results (also in results.json).
+
+    The same config gives the same ledger, models and results on the same machine and thread count, also when the
+    process was killed on the way and the call repeated.  Raises RunDirectoryError or StorageError with nothing
+    damaged.
+    """
+    transformers_logging.disable_progress_bar()
+    directory = RunDirectory(path, config)
+    try:
+        bench = stages.open_workbench(directory, reporter)
+        for stage in plan(config):
+            if not directory.done(stage.name):
+                began = time.perf_counter()
+                with reporter.stage(stage.name, stage.explanation):
+                    cost, metrics = stage.work(bench)
+                directory.finish(stage.name, dataclasses.asdict(cost), time.perf_counter() - began, metrics)
+        return comparison.write_results(bench, comparison.held_out(config))
+    finally:
+        directory.close()
+
+
+def evaluate_again(
+    path: Path, reporter: Reporter, *, split: str, questions: int, samples: int, seed: int
+) -> dict[str, Any]:
+    """Evaluate the models of a finished run on other held-out questions; written to RUN/evaluation-SPLIT-SEED/.
+
+    The run itself is left as it is.  Raises RunDirectoryError if `path` holds no run or one that is not finished.
+    """
+    transformers_logging.disable_progress_bar()
+    directory = RunDirectory(path, load_config(path))
+    try:
+        missing = [stage.name for stage in plan(directory.config) if not directory.done(stage.name)]
+        if missing:
+            raise RunDirectoryError(f"{path} is not finished: {missing[0]} is next. Run varcore run on it first.")
+        bench = stages.open_workbench(directory, reporter)
+        held_out = comparison.HeldOut(split, questions, samples, seed, f"evaluation-{split}-{seed}")
+        for role in ("pi0", *directory.config.methods):
+            with reporter.stage(f"evaluate-{role}", f"{questions} {split} questions, {samples} samples each"):
+                comparison.evaluate(bench, role, held_out)
+        return comparison.write_results(bench, held_out)
+    finally:
+        directory.close()
+
+
+def compare_rules(path: Path, own: WeightRule, other: WeightRule) -> dict[str, Any]:
+    """Two weight rules on the last round's posterior traces: {"own": ..., "other": ..., "moved": RuleComparison}."""
+    config = load_config(path)
+    files = sorted((path / "ledger").glob(f"round{config.rounds}-posterior-*.parquet"))
+    if not files:
+        raise RunDirectoryError(f"{path} has no posterior traces yet. Let the run reach its stage weigh first.")
+    table = pa.concat_tables([ledger.check(storage.read_table(file)) for file in files])
+    (ours, summary), (theirs, others) = (weigh(table, rule, config.seed) for rule in (own, other))
+    return {"own": summary, "other": others, "moved": compare(ours, theirs)}
+
+
+def plan(config: Config) -> Iterator[Stage]:
+    """The stages of a run, in order."""
+    yield Stage("base", "a tiny Qwen3 reads blind searches", stages.train_base)
+    yield Stage("init-reasoner", f"pi0 learns {config.num_curated} curated traces", stages.train_initial_reasoner)
+    methods = set(config.methods)
+    start = "pi0"
+    for t in range(1, config.rounds + 1):
+        start = yield from _round(config, t, start)
+    if methods & {"rft", "nohint"}:
+        # VR draws M + K traces a question and round; sample-prior drew the first M of rejection sampling's share
+        count = config.posterior_traces * config.rounds + config.prior_traces * (config.rounds - 1)
+        yield _sample("sample-extra", 1, "extra", "pi0", count)
+        yield _verify("verify-extra", 1, "extra", "pi0")
+    if "nohint" in methods:
+        yield Stage("score-extra", "log pi of pi0's own traces", lambda b: stages.score_traces(b, 1, "extra", "pi0"))
+    for method in config.methods:
+        if method not in ("vr", "accuracy"):
+            yield _train(config, method, method, "pi0", config.rounds)
+    for method in ("pi0", *config.methods):
+        held_out = comparison.held_out(config)
+        text = f"{held_out.questions} {held_out.split} questions, {held_out.samples} samples each"
+        yield Stage(f"evaluate-{method}", text, _evaluate(method))
+
+
+def _round(config: Config, t: int, start: str) -> Iterator[Stage]:
+    """One round from the reasoner `start`; returns the role of the reasoner it ends with."""
+    hinted = bool(set(config.methods) & {"vr", "accuracy"})
+    if hinted or "rft" in config.methods:
+        yield _sample(f"sample-prior-{t}", t, "prior", start, config.prior_traces)
+        yield _verify(f"verify-prior-{t}", t, "prior", start)
+    if not hinted:
+        return start
+    yield Stage(
+        f"train-posterior-{t}",
+        f"q learns by forward KL to use the answer hint ({config.posterior_data} traces)",
+        lambda b: stages.train_posterior(b, t, start),
+    )
+    yield _sample(f"sample-posterior-{t}", t, "posterior", f"q{t}", config.posterior_traces)
+    yield Stage(f"score-{t}", "log pi of every trace of q", lambda b: stages.score_traces(b, t, "posterior", start))
+    yield _verify(f"verify-{t}", t, "posterior", start)
+    yield Stage(f"weigh-{t}", "importance weights", lambda b: stages.weigh_traces(b, t, "posterior"))
+    for method in config.methods:
+        if method == "vr" or (method == "accuracy" and t == config.rounds):
+            last = method if t == config.rounds else f"{method}-round{t}"
+            yield _train(config, method, last, start, 1, t)
+    return f"vr-round{t}" if "vr" in config.methods and t < config.rounds else start
+
+
+def _sample(name: str, t: int, source: str, role: str, count: int) -> Stage:
+    text = f"{role} draws {count} traces a question" + (", hint shown" if source == "posterior" else "")
+    return Stage(name, text, lambda b: stages.sample_traces(b, t, source, role, count))
+
+
+def _verify(name: str, t: int, source: str, role: str) -> Stage:
+    return Stage(name, f"{role} answers after every trace", lambda b: stages.verify_traces(b, t, source, role))
+
+
+def _evaluate(method: str) -> Callable[[Workbench], tuple[Cost, Metrics]]:
+    return lambda b: comparison.evaluate(b, method, comparison.held_out(b.config))
+
+
+def _train(config: Config, method: str, role: str, start: str, rounds: int, t: int = 1) -> Stage:
+    """Every method takes the same number of optimiser steps in all; several rounds give the baselines as many more."""
+    settings = dataclasses.replace(config.reasoner, steps=config.reasoner.steps * rounds)
+    return Stage(
+        f"train-reasoner-{role}",
+        f"{settings.steps} steps from {start}",
+        lambda b: stages.train_reasoner(b, role, start, training_set(b, method, t), settings),
+    )
+
+
+def training_set(bench: Workbench, method: str, t: int) -> list[Example]:
+    """A method's weighted examples in round t, the curated ones mixed in where the config says so."""
+    config = bench.config
+    mixed = stages.curated_examples(bench) if config.mix_curated and method != "sft" else []
+    return mixed + TRAINING_SETS[method](bench, t)
+
+
+def _rejection(bench: Workbench, t: int) -> list[Example]:
+    tables = [bench.table(1, "prior"), bench.table(1, "extra")]
+    return stages.rejection_examples(pa.concat_tables(tables))
+
+
+TRAINING_SETS: dict[str, Callable[[Workbench, int], list[Example]]] = {
+    "sft": lambda b, t: stages.curated_examples(b),
+    "rft": _rejection,
+    "nohint": lambda b, t: stages.weighted_examples(b, b.table(1, "extra"), b.config.rule.exponent),
+    "accuracy": lambda b, t: stages.weighted_examples(b, b.table(t, "posterior"), 0.0),
+    "direct": lambda b, t: stages.direct_examples(b),
+    "vr": lambda b, t: stages.weighted_examples(b, b.table(t, "posterior"), b.config.rule.exponent),
+}

@@ -1,0 +1,187 @@
+"""Evaluation of a run's reasoners on held-out questions, and their comparison question by question."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bootstrap, pass_at_k
+from varcore.llm import storage
+from varcore.llm.presets import Config
+from varcore.llm.run import Cost, stream_seed
+from varcore.llm.sampling import Request, TransformersSampler
+from varcore.llm.stages import Metrics, Workbench
+from varcore.llm.verifiers import verify
+from varcore.tasks import Verdict
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which questions are evaluated, how often each, and in which folder of the run the samples are kept."""
+
+    split: str
+    questions: int
+    samples: int
+    seed: int
+    folder: str
+
+
+def held_out(config: Config) -> HeldOut:
+    """The evaluation that belongs to a run."""
+    split = config.evaluation_split
+    count = config.num_test if split == "test" else config.num_validation
+    return HeldOut(split, count, config.evaluation_samples, config.seed, "evaluation")
+
+
+def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics]:
+    """Trace and answer drawn in one go, `where.samples` times a question; every sample is kept as a row.
+
+    All roles see the same questions and the same random streams.
+    """
+    config, template = bench.config, bench.template
+    questions, count = bench.task.questions(where.split, where.questions, where.seed), where.samples
+    requests = [
+        Request(template.prompt(q.text), stream_seed(where.seed, "evaluate", q.id, k))
+        for q in questions
+        for k in range(count)
+    ]
+    model = bench.model(role)
+    sampler = TransformersSampler(
+        model,
+        temperature=config.evaluation_temperature,
+        max_tokens=config.max_trace_tokens + config.max_answer_tokens,
+        stop=template.answer_close,
+        batch_size=config.batch_size,
+        advance=bench.reporter.begin(len(requests), "samples"),
+    )
+    samples = sampler.sample(requests)
+    asked = [question for question in questions for _ in range(count)]
+    pieces = [template.split(sample.ids) for sample in samples]
+    texts = [template.read_answer(answer) for _, answer in pieces]
+    verdicts = verify(bench.task, zip(asked, texts, strict=True))
+    rows = [
+        {
+            "question_id": question.id,
+            "question": question.text,
+            "level": question.level,
+            "sample_index": index % count,
+            "trace_ids": trace,
+            "answer_ids": answer,
+            "verdict": verdict if sample.stopped else Verdict.UNPARSED,
+        }
+        for index, (question, sample, (trace, answer), verdict) in enumerate(
+            zip(asked, samples, pieces, verdicts, strict=True)
+        )
+    ]
+    storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
+    sampled = sum(len(sample.ids) for sample in samples)
+    read = sum(len(template.prompt(question.text)) for question in questions)
+    cost = Cost(len(rows), sampled, read, flops=2.0 * model.num_parameters() * (sampled + read))
+    return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(s.stopped for s in samples) / len(rows)}]
+
+
+def write_results(bench: Workbench, where: HeldOut) -> dict[str, Any]:
+    """Avg@k and Pass@k per level with intervals, paired differences, what each method spent.
+
+    Returned and written to results.json, in the run or in the folder of another evaluation.
+    """
+    tables = {role: correct_matrix(bench, role, where) for role in ("pi0", *bench.config.methods)}
+    costs = storage.read_json(bench.run.path / "compute.json")
+    results = {
+        "seed": where.seed,
+        "split": where.split,
+        "questions": where.questions,
+        "levels": {str(level): text for level, text in bench.task.levels.items()},
+        "methods": {role: _scores(*table) for role, table in tables.items()},
+        "differences": {f"{a} - {b}": _differences(tables[a], tables[b]) for a, b in comparisons(list(tables))},
+        "spent": {role: spent(costs, role) for role in tables},
+    }
+    folder = bench.run.path if where == held_out(bench.config) else bench.run.path / where.folder
+    storage.write_json(folder / "results.json", results)
+    return results
+
+
+def comparisons(roles: list[str]) -> list[tuple[str, str]]:
+    """Which pairs are compared: vr with everything else, and continued SFT with pi_0 (has pi_0 plateaued?)."""
+    pairs = [("vr", role) for role in roles if role != "vr"] if "vr" in roles else []
+    return pairs + ([("sft", "pi0")] if "sft" in roles else [])
+
+
+def correct_matrix(bench: Workbench, role: str, where: HeldOut) -> tuple[Tensor, Tensor]:
+    """([B, k] samples that are correct, [B] levels) of an evaluated role."""
+    table = storage.read_table(bench.run.path / where.folder / f"{role}.parquet")
+    right = torch.tensor([v == Verdict.RIGHT for v in table["verdict"].to_pylist()], dtype=torch.float64)
+    count = where.samples
+    return right.view(-1, count), torch.tensor(table["level"].to_pylist()[::count])
+
+
+def _scores(correct: Tensor, levels: Tensor) -> dict[str, Any]:
+    """Per level and overall: {"avg": {...}, "pass": {...}}, each a mean with its 95% interval over questions."""
+    count = correct.shape[1]
+    solved = pass_at_k(count, correct.sum(-1), count)
+    scores: dict[str, Any] = {"k": count}
+    for name, rows in _groups(levels).items():
+        scores[name] = {
+            "avg": _interval(bootstrap_interval(avg_at_k(correct[rows]), seed=0)),
+            "pass": _interval(bootstrap_interval(solved[rows], seed=0)),
+        }
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= count]
+    scores["pass_curve"] = {str(k): pass_at_k(count, correct.sum(-1), k).mean().item() for k in ks}
+    return scores
+
+
+def _differences(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    (correct_a, levels), (correct_b, _) = a, b
+    count = correct_a.shape[1]
+    solved = [pass_at_k(count, correct.sum(-1), count) for correct in (correct_a, correct_b)]
+    return {
+        name: {
+            "avg": _interval(paired_bootstrap(avg_at_k(correct_a[rows]), avg_at_k(correct_b[rows]), seed=0)),
+            "pass": _interval(paired_bootstrap(solved[0][rows], solved[1][rows], seed=0)),
+        }
+        for name, rows in _groups(levels).items()
+    }
+
+
+def _groups(levels: Tensor) -> dict[str, Tensor]:
+    groups = {"all": torch.ones_like(levels, dtype=torch.bool)}
+    return groups | {str(level): levels == level for level in sorted(set(levels.tolist()))}
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.lower, "high": interval.upper}
+
+
+def spent(costs: dict[str, Any], role: str) -> dict[str, float]:
+    """Samples, tokens and FLOPs of the stages that a method needed after pi_0; evaluation is not counted.
+
+    `final_steps` are the optimiser steps of the method's own reasoner, the same for all methods; `optimizer_steps`
+    count a posterior's training too.
+    """
+    own = [name for name in costs if re.fullmatch(rf"train-reasoner-{role}(-round\d+)?", name)]
+    shared = [name for name in costs if role in NEEDS and re.fullmatch(NEEDS[role], name)]
+    fields = (
+        "samples",
+        "sampled_tokens",
+        "read_tokens",
+        "trained_tokens",
+        "optimizer_steps",
+        "flops",
+        "seconds",
+    )
+    total = {field: sum(costs[name][field] for name in own + shared) for field in fields}
+    return {**total, "final_steps": sum(costs[name]["optimizer_steps"] for name in own)}
+
+
+_HINTED = r"(sample-prior|verify-prior|train-posterior|sample-posterior|score|verify|weigh)-\d+"
+NEEDS = {  # names of the stages a method shares with others
+    "rft": r"(sample|verify)-prior-1|(sample|verify)-extra",
+    "nohint": r"(sample|verify|score)-extra",
+    "vr": _HINTED + r"|train-reasoner-vr-round\d+",
+    "accuracy": _HINTED + r"|train-reasoner-vr-round\d+",
+}

@@ -1,0 +1,126 @@
+"""Named settings of a whole run.  A run directory keeps its own in config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from varcore.llm.training import TrainSettings
+from varcore.llm.weighing import WeightRule
+
+METHODS = {
+    "sft": "more of pi_0's own training, on the same curated data",
+    "rft": "rejection sampling: every correct trace of pi_0, as many samples as vr spends",
+    "nohint": "vr's pipeline with traces from pi_0 instead of q",
+    "accuracy": "vr with the ratio pi/q left out (exponent 0)",
+    "direct": "the reference answer itself, written as a trace: what a posterior that only leaks would give",
+    "vr": "variational reasoning (Algorithm 1)",
+}
+POSTERIOR_DATA = ("curated", "own", "both")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run's result, the seed included.
+
+    num_curated, num_answer_only: training questions with a curated trace, and with only a reference answer.
+    prior_traces, posterior_traces, answers: M, K and N of the method sheet, per question.
+    temperature: of every draw; log pi and log q are taken at it too.  pi and q are the tempered models.
+    mix_curated: add the curated examples (weight 1) to every method's own training data.
+    posterior_data: forward-KL data for q: the reasoner's "own" correct traces (Eq. 9), "curated" traces, or "both".
+    """
+
+    seed: int = 0
+    task: str = "countdown"
+    methods: tuple[str, ...] = ("sft", "rft", "vr")
+    rounds: int = 1
+    num_curated: int = 1200
+    num_answer_only: int = 1200
+    num_validation: int = 400
+    num_test: int = 400
+    evaluation_split: str = "test"
+    evaluation_samples: int = 8
+    evaluation_temperature: float = 0.7
+    prior_traces: int = 8
+    posterior_traces: int = 8
+    answers: int = 2
+    temperature: float = 0.7
+    max_trace_tokens: int = 80
+    max_answer_tokens: int = 16
+    posterior_data: str = "both"
+    mix_curated: bool = True
+    rule: WeightRule = field(default_factory=WeightRule)
+    corpus_texts: int = 32_000
+    base: TrainSettings = field(
+        default_factory=lambda: TrainSettings(1000, learning_rate=1e-2, muon_learning_rate=3e-2)
+    )
+    initial: TrainSettings = field(default_factory=lambda: TrainSettings(300, learning_rate=5e-3))
+    posterior: TrainSettings = field(default_factory=lambda: TrainSettings(300, learning_rate=5e-3))
+    reasoner: TrainSettings = field(default_factory=lambda: TrainSettings(400, learning_rate=5e-3))
+    shard_questions: int = 1024
+    batch_size: int = 1024
+
+    def __post_init__(self) -> None:
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown or not self.methods or len(set(self.methods)) != len(self.methods):
+            raise ValueError(f"methods must be different names out of {list(METHODS)}, got {list(self.methods)}.")
+        if self.posterior_data not in POSTERIOR_DATA:
+            raise ValueError(f"posterior_data must be one of {list(POSTERIOR_DATA)}, got {self.posterior_data!r}.")
+        if self.evaluation_split not in ("validation", "test"):
+            raise ValueError(f"evaluation_split must be validation or test, got {self.evaluation_split!r}.")
+        for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if min(self.temperature, self.evaluation_temperature) <= 0:
+            raise ValueError(f"temperatures must be > 0, got {self.temperature} and {self.evaluation_temperature}.")
+
+    @property
+    def num_train(self) -> int:
+        return self.num_curated + self.num_answer_only
+
+
+PRESETS = {
+    "tiny": Config(),
+    "tiny-one-set": Config(num_curated=2400, num_answer_only=0),
+}
+
+
+def preset(name: str) -> Config:
+    """The settings called `name`; ValueError lists the names."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; choose one of {list(PRESETS)}.")
+    return PRESETS[name]
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def override(config: Config, changes: dict[str, Any]) -> Config:
+    """`config` with nested `changes`: ``{"methods": ["vr"], "reasoner": {"steps": 100}}``.
+
+    Raises ValueError for a name that Config, TrainSettings or WeightRule does not have.
+    """
+    return _override(config, changes, "config")
+
+
+def _override(settings: Any, changes: dict[str, Any], where: str) -> Any:
+    if not isinstance(changes, dict):
+        raise ValueError(f"{where} must be an object of settings, got {changes!r}.")
+    names = {f.name for f in dataclasses.fields(settings)}
+    unknown = set(changes) - names
+    if unknown:
+        raise ValueError(f"{where} has no setting {sorted(unknown)}; it has {sorted(names)}.")
+    values = {}
+    for name, value in changes.items():
+        old = getattr(settings, name)
+        if dataclasses.is_dataclass(old):
+            value = _override(old, value, f"{where}.{name}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return dataclasses.replace(settings, **values)
+    except TypeError as error:
+        raise ValueError(f"{where}: a setting has the wrong type ({error}) in {changes!r}.") from error

@@ -1,0 +1,127 @@
+"""A run directory: its settings, which stages are done, and what each cost.
+
+    config.json  environment.json  state.json  metrics.jsonl  compute.json  ledger/  models/  evaluation/  results.json
+
+A stage's files are written first, then its metrics and costs, and only then is it marked as done in state.json; a run
+killed in between does the stage again from the same seeds and ends with the same files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varcore.llm import presets, storage
+
+FORMAT = 1
+
+
+class RunDirectoryError(ValueError):
+    """The directory cannot hold this run: other settings, another format, other people's files, or in use."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage spent.  Tokens are the model's: padding is not counted.  FLOPs: 2 per parameter and token read or
+    written, 6 per parameter and token trained on (forward and backward), attention's own products left out."""
+
+    samples: int = 0  # traces and answers drawn
+    sampled_tokens: int = 0
+    read_tokens: int = 0  # prompts, and sequences that were scored
+    trained_tokens: int = 0
+    optimizer_steps: int = 0
+    flops: float = 0.0
+
+
+class RunDirectory:
+    """Opens `path` for a run with `config`: an empty or new directory, or one that this config began.
+
+    Raises RunDirectoryError, before anything is written, if the directory belongs to something else or another
+    process is running in it; StorageError if it cannot be written.
+    """
+
+    def __init__(self, path: Path, config: presets.Config):
+        self.path, self.config = path, config
+        if (path / "config.json").exists():
+            _require_same(path, config)
+        elif path.exists() and (not path.is_dir() or any(p.name != "run.lock" for p in path.iterdir())):
+            raise RunDirectoryError(f"{path} exists and is not a run of varcore. Choose another --out, or empty it.")
+        self._lock()
+        if not (path / "config.json").exists():
+            storage.write_json(path / "environment.json", environment())
+            storage.write_json(path / "config.json", {"format": FORMAT, **presets.to_dict(config)})
+        state = path / "state.json"
+        self.stages: list[str] = storage.read_json(state)["done"] if state.exists() else []
+
+    def done(self, stage: str) -> bool:
+        return stage in self.stages
+
+    def finish(self, stage: str, cost: dict[str, Any], seconds: float, metrics: list[dict[str, Any]]) -> None:
+        """Record a stage whose files are all in place."""
+        rows = [row for row in storage.read_lines(self.path / "metrics.jsonl") if row["stage"] != stage]
+        storage.write_lines(self.path / "metrics.jsonl", rows + [{"stage": stage, **row} for row in metrics])
+        costs = storage.read_json(self.path / "compute.json") if (self.path / "compute.json").exists() else {}
+        # seconds are those of the process that finished the stage; all other entries do not depend on interruptions
+        storage.write_json(self.path / "compute.json", {**costs, stage: {**cost, "seconds": round(seconds, 2)}})
+        self.stages.append(stage)
+        storage.write_json(self.path / "state.json", {"done": self.stages})
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def _lock(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path / "run.lock", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise storage.StorageError(f"Cannot write in {self.path}: {error}. Choose a writable --out.") from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._handle)
+            raise RunDirectoryError(f"Another process is running in {self.path}. Wait for it, or stop it.") from error
+
+
+def load_config(path: Path) -> presets.Config:
+    """The settings that a run directory was begun with.  RunDirectoryError if it is not one of this format."""
+    if not (path / "config.json").is_file():
+        raise RunDirectoryError(f"{path} is not a run of varcore: it has no config.json. Start one: varcore run --out.")
+    saved = storage.read_json(path / "config.json")
+    if saved.pop("format", None) != FORMAT:
+        raise RunDirectoryError(f"{path} was written by another version of varcore. Read it with that one.")
+    return presets.override(presets.Config(), saved)
+
+
+def stream_seed(*names: object) -> int:
+    """A 63-bit seed for a named random stream: the same names give the same seed on any machine."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, names)).encode()).digest()[:8], "big") >> 1
+
+
+def environment() -> dict[str, Any]:
+    """What a reader of the results needs to know of the machine; nothing that names it or its user."""
+    packages = ("varcore", "torch", "transformers", "tokenizers", "safetensors", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _require_same(path: Path, config: presets.Config) -> None:
+    saved, asked = presets.to_dict(load_config(path)), presets.to_dict(config)
+    changed = [f"{name}: {saved[name]} there, {asked[name]} now" for name in asked if saved[name] != asked[name]]
+    if changed:
+        raise RunDirectoryError(
+            f"{path} holds a run with other settings ({'; '.join(changed)}). Choose another --out, or repeat the "
+            "settings it was begun with."
+        )

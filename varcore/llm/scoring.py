@@ -1,0 +1,103 @@
+"""Log-probabilities of given tokens, without ever holding a [tokens, vocabulary] matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from varcore.llm.templates import Ids
+
+LOGITS_AT_ONCE = 2**24  # numbers: 64 MB in float32
+
+
+def token_log_probs(
+    hidden: Tensor, head: Tensor, targets: Tensor, *, temperature: float = 1.0, chunk: int | None = None
+) -> Tensor:
+    """log softmax(hidden head^T / temperature) at `targets`, in nats and float32.
+
+    Args:
+        hidden: [T, H] final hidden states; gradients flow to it.
+        head: [V, H] output embedding; gradients flow to it.
+        targets: [T] token ids.
+        chunk: tokens whose logits are held at once; None holds about LOGITS_AT_ONCE numbers.  With gradients, a
+            chunk's logits are computed a second time in the backward pass instead of being kept.
+
+    Returns: [T].  Equal to ``(hidden @ head.T / temperature).log_softmax(-1)`` at the targets.
+    """
+    size = chunk or max(1, LOGITS_AT_ONCE // head.shape[0])
+    if len(targets) <= size:
+        return _chunk_log_probs(hidden, head, targets, temperature)
+    pieces = zip(hidden.split(size), targets.split(size), strict=True)
+    return torch.cat([checkpoint(_chunk_log_probs, h, head, t, temperature, use_reentrant=False) for h, t in pieces])
+
+
+def _chunk_log_probs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    logits = (hidden @ head.T).float() / temperature
+    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def response_log_probs(model: PreTrainedModel, rows: Sequence[tuple[Ids, Ids]], *, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of every response token of (prompt, response) rows, one after the other: [sum of lengths].
+
+    Rows are padded on the right.  Attention is causal, so padding is never seen by a token that counts, and no mask
+    is needed.  Gradients flow to the model's parameters.
+    """
+    device = model.device
+    longest = max(len(prompt) + len(response) for prompt, response in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    position = []
+    for row, (prompt, response) in enumerate(rows):
+        ids[row, : len(prompt) + len(response)] = torch.tensor(prompt + response)
+        start = row * longest + len(prompt) - 1  # the state before a token predicts it
+        position.append(torch.arange(start, start + len(response)))
+    where = torch.cat(position).to(device)
+    hidden = model.base_model(input_ids=ids[:, :-1].to(device), use_cache=False).last_hidden_state
+    # hidden has longest - 1 columns: the row offset above counted `longest` of them
+    where = where - where // longest
+    targets = ids.flatten().to(device)[torch.cat(position).to(device) + 1]
+    return token_log_probs(
+        hidden.flatten(0, 1)[where], model.get_output_embeddings().weight, targets, temperature=temperature
+    )
+
+
+@torch.inference_mode()
+def score(
+    model: PreTrainedModel,
+    rows: Sequence[tuple[Ids, Ids]],
+    *,
+    temperature: float = 1.0,
+    tokens_per_batch: int = 16_384,
+    advance: Callable[[int], None] = lambda finished: None,
+) -> list[list[float]]:
+    """Per-token log-probabilities of each response given its prompt, in the order of `rows`.  Empty response: [].
+
+    Raises ValueError if a prompt is empty, for its first token then has nothing to be conditioned on.
+    """
+    if any(not prompt for prompt, _ in rows):
+        raise ValueError("score: every prompt needs at least one token, got an empty one. Begin it with a marker.")
+    model.eval()
+    scores: list[list[float]] = [[] for _ in rows]
+    for batch in length_batches([len(prompt) + len(response) for prompt, response in rows], tokens_per_batch):
+        batch = [index for index in batch if rows[index][1]]
+        if batch:
+            flat = response_log_probs(model, [rows[index] for index in batch], temperature=temperature)
+            for index, piece in zip(batch, flat.split([len(rows[index][1]) for index in batch]), strict=True):
+                scores[index] = piece.tolist()
+        advance(len(batch))
+    return scores
+
+
+def length_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices sorted by length, cut so that rows x longest row <= `tokens` (a longer row goes alone)."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

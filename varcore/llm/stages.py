@@ -1,0 +1,382 @@
+"""The stages of Algorithm 1, each a function of the workbench; algorithm.py puts them in order.
+
+Every stage reads what earlier ones left in the run directory, writes its own files whole, and returns what it cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from varcore.llm import ledger, storage
+from varcore.llm.presets import Config
+from varcore.llm.progress import Reporter
+from varcore.llm.run import Cost, RunDirectory, stream_seed
+from varcore.llm.sampling import Request, Sample, TransformersSampler
+from varcore.llm.scoring import score
+from varcore.llm.templates import Ids, Markers, Template
+from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
+from varcore.llm.training import Example, TrainSettings, finetune
+from varcore.llm.verifiers import verify
+from varcore.llm.weighing import correct_answers, training_examples, weigh
+from varcore.tasks import Countdown, Question, Task, Verdict
+
+Metrics = list[dict[str, Any]]
+TASKS = {"countdown": Countdown}
+
+
+@dataclass
+class Workbench:
+    """What every stage needs: the run directory, the task's questions, the template, models by role."""
+
+    run: RunDirectory
+    reporter: Reporter
+    task: Task
+    template: Template
+    train: list[Question]
+    loaded: dict[str, PreTrainedModel] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        return self.run.config
+
+    def model(self, role: str) -> PreTrainedModel:
+        """The model of a role ("base", "pi0", "q1", "vr", ...), read from the run directory and kept."""
+        if role not in self.loaded:
+            self.loaded[role] = AutoModelForCausalLM.from_pretrained(self.run.path / "models" / role)
+        return self.loaded[role]
+
+    def save_model(self, role: str, model: PreTrainedModel) -> None:
+        with storage.replacing(self.run.path / "models" / role) as folder:
+            model.save_pretrained(folder)
+            self.template.tokenizer.save_pretrained(folder)
+        self.loaded[role] = model
+
+    def shard_paths(self, round_: int, source: str) -> list[Path]:
+        count = -(-len(self.train) // self.config.shard_questions)
+        return [self.run.path / "ledger" / f"round{round_}-{source}-{i:03d}.parquet" for i in range(count)]
+
+    def table(self, round_: int, source: str) -> pa.Table:
+        return pa.concat_tables([ledger.check(storage.read_table(p)) for p in self.shard_paths(round_, source)])
+
+    def sampler(self, model: PreTrainedModel, stop: Ids, max_tokens: int, requests: int) -> TransformersSampler:
+        config = self.config
+        return TransformersSampler(
+            model,
+            temperature=config.temperature,
+            max_tokens=max_tokens,
+            stop=stop,
+            batch_size=config.batch_size,
+            advance=self.reporter.begin(requests, "samples"),
+        )
+
+
+def open_workbench(run: RunDirectory, reporter: Reporter) -> Workbench:
+    """A workbench for the task that the run's config names."""
+    config = run.config
+    if config.task not in TASKS:
+        raise ValueError(f"There is no task {config.task!r}; choose one of {sorted(TASKS)}.")
+    task = TASKS[config.task]()
+    saved = run.path / "models" / "base"
+    tokenizer = AutoTokenizer.from_pretrained(saved) if saved.exists() else tiny_tokenizer()
+    train = task.questions("train", config.num_train, config.seed, curated=True)
+    return Workbench(run, reporter, task, Template(tokenizer, Markers()), train)
+
+
+def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
+    """A tiny Qwen3 that has read blind searches: it knows the form and the arithmetic, hardly a solved question."""
+    config, template = bench.config, bench.template
+    examples = []
+    for practice in bench.task.corpus(config.corpus_texts, config.seed):
+        response = template.text(practice.trace)
+        if practice.answer is not None:
+            response = template.trace(practice.trace) + template.answer(practice.answer)
+        examples.append(Example(template.prompt(practice.prompt), response))
+    model = tiny_qwen3(len(template.tokenizer), stream_seed(config.seed, "weights"))
+    return _train(bench, "base", model, examples, config.base)
+
+
+def train_initial_reasoner(bench: Workbench) -> tuple[Cost, Metrics]:
+    """pi_0: supervised finetuning of the base on the curated traces."""
+    return _train(bench, "pi0", copy.deepcopy(bench.model("base")), curated_examples(bench), bench.config.initial)
+
+
+def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: int) -> tuple[Cost, Metrics]:
+    """`count` traces for every training question, from the model `role`; a "posterior" source is shown the hint."""
+    for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
+        if not path.exists():
+            _sample_shard(bench, path, questions, round_, source, bench.model(role), count)
+    table = bench.table(round_, source)
+    sampled = sum(len(ids) for ids in table["trace_ids"].to_pylist())
+    read = sum(len(ids) for ids in table["proposal_prompt_ids"].to_pylist()[::count])
+    closed = sum(table["closed"].to_pylist()) / len(table)
+    metrics = [{"traces": len(table), "closed": closed, "mean_trace_tokens": sampled / len(table)}]
+    if source == "posterior":
+        metrics[0]["mean_hint_copied"] = sum(table["hint_copied"].to_pylist()) / len(table)
+    return _forward_cost(bench, sampled=sampled, read=read, samples=len(table)), metrics
+
+
+def _sample_shard(
+    bench: Workbench,
+    path: Path,
+    questions: Sequence[Question],
+    round_: int,
+    source: str,
+    model: PreTrainedModel,
+    count: int,
+) -> None:
+    template, config = bench.template, bench.config
+    hinted = source == "posterior"
+    pairs = [(question, k) for question in questions for k in range(count)]
+    requests = [
+        Request(
+            template.hinted_prompt(q.text, q.reference) if hinted else template.prompt(q.text),
+            stream_seed(config.seed, "trace", round_, source, q.id, k),
+        )
+        for q, k in pairs
+    ]
+    samples = bench.sampler(model, template.trace_close, config.max_trace_tokens, len(requests)).sample(requests)
+    rows = [
+        _row(template, question, k, round_, source, request, sample)
+        for (question, k), request, sample in zip(pairs, requests, samples, strict=True)
+    ]
+    storage.write_table(path, ledger.from_rows(rows))
+
+
+def _row(
+    template: Template, question: Question, k: int, round_: int, source: str, request: Request, sample: Sample
+) -> dict[str, Any]:
+    """A ledger row as it is born.  The sampler's own log-probabilities are log q; for a prior they are log pi too."""
+    hint = template.text(question.reference) if source == "posterior" else ()
+    return {
+        "question_id": question.id,
+        "question": question.text,
+        "level": question.level,
+        "round": round_,
+        "source": source,
+        "trace_index": k,
+        "prompt_ids": template.prompt(question.text),
+        "proposal_prompt_ids": request.prompt,
+        "hint_ids": hint,
+        "trace_ids": sample.ids,
+        "closed": sample.stopped,
+        "reference_ids": template.answer(question.reference),
+        "num_correct_answers": question.num_correct_answers,
+        "hint_copied": ledger.copied_share(hint, sample.ids),
+        "log_q": sample.log_probs,
+        "log_pi": None if source == "posterior" else sample.log_probs,
+    }
+
+
+def score_traces(bench: Workbench, round_: int, source: str, role: str) -> tuple[Cost, Metrics]:
+    """log pi of every trace and, after a closed one, of the reference answer, in one pass over the tokens."""
+    model, read = bench.model(role), 0
+    for path in bench.shard_paths(round_, source):
+        table = storage.read_table(path)
+        rows = table.select(["prompt_ids", "trace_ids", "closed", "reference_ids"]).to_pylist()
+        pairs = [
+            (tuple(r["prompt_ids"]), tuple(r["trace_ids"] + (r["reference_ids"] if r["closed"] else []))) for r in rows
+        ]
+        read += sum(len(prompt) + len(response) for prompt, response in pairs)
+        if ledger.is_filled(table, "log_pi_reference"):
+            continue
+        advance = bench.reporter.begin(len(pairs), "traces")
+        scores = score(model, pairs, temperature=bench.config.temperature, advance=advance)
+        lengths = [len(row["trace_ids"]) for row in rows]
+        storage.write_table(
+            path,
+            ledger.with_columns(
+                table,
+                log_pi=[s[:n] for s, n in zip(scores, lengths, strict=True)],
+                log_pi_reference=[s[n:] for s, n in zip(scores, lengths, strict=True)],
+            ),
+        )
+    return _forward_cost(bench, read=read), []
+
+
+def verify_traces(bench: Workbench, round_: int, source: str, role: str) -> tuple[Cost, Metrics]:
+    """N answers of the model `role` after every closed trace, judged by the task's verifier."""
+    for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
+        table = storage.read_table(path)
+        if not ledger.is_filled(table, "verdicts"):
+            storage.write_table(path, _verify_shard(bench, table, questions, bench.model(role)))
+    table = bench.table(round_, source)
+    answers = [ids for row in table["answer_ids"].to_pylist() for ids in row]
+    prompts = table.filter(table["closed"]).select(["prompt_ids", "trace_ids"]).to_pylist()
+    cost = _forward_cost(
+        bench,
+        sampled=sum(len(ids) for ids in answers),
+        read=sum(len(row["prompt_ids"]) + len(row["trace_ids"]) for row in prompts),
+        samples=len(answers),
+    )
+    return cost, [_coverage(table)]
+
+
+def _verify_shard(bench: Workbench, table: pa.Table, questions: Sequence[Question], model: PreTrainedModel) -> pa.Table:
+    config, template = bench.config, bench.template
+    rows = table.select(["question_id", "round", "source", "trace_index", "prompt_ids", "trace_ids", "closed"])
+    requests, owners = [], []
+    for place, row in enumerate(rows.to_pylist()):
+        key = (row["round"], row["source"], row["question_id"], row["trace_index"])
+        for n in range(config.answers if row["closed"] else 0):
+            prompt = tuple(row["prompt_ids"] + row["trace_ids"])
+            requests.append(Request(prompt, stream_seed(config.seed, "answer", *key, n)))
+            owners.append(place)
+    sampler = bench.sampler(model, template.answer_close, config.max_answer_tokens, len(requests))
+    samples = sampler.sample(requests)
+    by_id = {question.id: question for question in questions}
+    asked = [by_id[id_] for id_ in rows["question_id"].to_pylist()]
+    verdicts = verify(
+        bench.task,
+        ((asked[p], template.read_answer(s.ids)) for p, s in zip(owners, samples, strict=True)),
+    )
+    answers: list[list[Ids]] = [[] for _ in asked]
+    judged: list[list[Verdict]] = [[] for _ in asked]
+    for place, sample, verdict in zip(owners, samples, verdicts, strict=True):
+        answers[place].append(sample.ids)
+        # an answer that the length limit cut has no end: it is not an answer, whatever its text evaluates to
+        judged[place].append(verdict if sample.stopped else Verdict.UNPARSED)
+    return ledger.with_columns(
+        table,
+        answer_ids=answers,
+        verdicts=judged,
+        num_correct=[sum(v is Verdict.RIGHT for v in row) for row in judged],
+        num_answers=[len(row) for row in judged],
+    )
+
+
+def train_posterior(bench: Workbench, round_: int, role: str) -> tuple[Cost, Metrics]:
+    """q, from a copy of the model `role`, by forward KL under the hint prompt.
+
+    "own": the reasoner's own traces with weights accuracy / sum of accuracies per question (Eq. 9); the hint is a
+    correct answer that the trace led to.  "curated": the curated traces with their reference answers as hints.
+    """
+    config = bench.config
+    own = posterior_examples(bench, bench.table(round_, "prior")) if config.posterior_data != "curated" else []
+    curated = [
+        Example(bench.template.hinted_prompt(q.text, q.reference), bench.template.trace(q.curated_trace or ""))
+        for q in (bench.train[: config.num_curated] if config.posterior_data != "own" else [])
+    ]
+    model = copy.deepcopy(bench.model(role))
+    return _train(bench, f"q{round_}", model, curated + own, config.posterior)
+
+
+def posterior_examples(bench: Workbench, table: pa.Table) -> list[Example]:
+    """The own traces' part of `train_posterior`; questions that no trace solves give nothing."""
+    correct = table["num_correct"].to_pylist()
+    totals: dict[str, float] = {}
+    rows = table.to_pylist()
+    accuracy = [c / r["num_answers"] if c else 0.0 for c, r in zip(correct, rows, strict=True)]
+    for row, value in zip(rows, accuracy, strict=True):
+        totals[row["question_id"]] = totals.get(row["question_id"], 0.0) + value
+    return [
+        Example(
+            bench.template.hinted_prompt(row["question"], bench.template.read_answer(answer)),
+            tuple(row["trace_ids"]),
+            value / totals[row["question_id"]] * share,
+        )
+        for row, value in zip(rows, accuracy, strict=True)
+        if value
+        for answer, share in correct_answers(row)
+    ]
+
+
+def weigh_traces(bench: Workbench, round_: int, source: str) -> tuple[Cost, Metrics]:
+    """Weights of every shard by the run's rule."""
+    rule = bench.config.rule
+    for path in bench.shard_paths(round_, source):
+        table, _ = weigh(storage.read_table(path), rule, stream_seed(bench.config.seed, "weigh", path.name))
+        storage.write_table(path, table)
+    # the same weights again, for the summary of the whole table; "resample" may draw other traces here
+    _, summary = weigh(bench.table(round_, source), rule, stream_seed(bench.config.seed, "weigh"))
+    row = {name: value for name, value in vars(summary).items() if name != "unusable"}
+    return Cost(), [{**row, "unusable_questions": len(summary.unusable)}]
+
+
+def train_reasoner(
+    bench: Workbench, role: str, start: str, examples: list[Example], settings: TrainSettings
+) -> tuple[Cost, Metrics]:
+    """A method's reasoner: weighted finetuning of a copy of the model `start`."""
+    return _train(bench, role, copy.deepcopy(bench.model(start)), examples, settings)
+
+
+def curated_examples(bench: Workbench) -> list[Example]:
+    template = bench.template
+    return [
+        Example(template.prompt(q.text), template.trace(q.curated_trace or "") + template.answer(q.reference))
+        for q in bench.train[: bench.config.num_curated]
+    ]
+
+
+def direct_examples(bench: Workbench) -> list[Example]:
+    """Every training question's reference answer, rewritten as a trace of one successful attempt."""
+    template = bench.template
+    return [
+        Example(template.prompt(q.text), template.trace(bench.task.direct_trace(q)) + template.answer(q.reference))
+        for q in bench.train
+    ]
+
+
+def rejection_examples(table: pa.Table) -> list[Example]:
+    """RFT: every trace of pi with its correct answers, weighted by its accuracy, questions not normalised."""
+    return [
+        Example(
+            tuple(row["prompt_ids"]),
+            tuple(row["trace_ids"]) + answer,
+            row["num_correct"] / row["num_answers"] * share,
+        )
+        for row in table.to_pylist()
+        if row["num_correct"]
+        for answer, share in correct_answers(row)
+    ]
+
+
+def weighted_examples(bench: Workbench, table: pa.Table, exponent: float | None) -> list[Example]:
+    """The run's rule with another exponent, on any scored and verified ledger."""
+    rule = dataclasses.replace(bench.config.rule, exponent=exponent)
+    return training_examples(weigh(table, rule, stream_seed(bench.config.seed, "weigh", exponent))[0], rule)
+
+
+def _train(
+    bench: Workbench, role: str, model: PreTrainedModel, examples: list[Example], settings: TrainSettings
+) -> tuple[Cost, Metrics]:
+    checkpoints = bench.run.path / "models" / f"{role}-unfinished"
+    advance = bench.reporter.begin(settings.steps, "steps")
+    seed = stream_seed(bench.config.seed, "train", role)
+    log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
+    bench.save_model(role, model)
+    (checkpoints / "training.safetensors").unlink(missing_ok=True)
+    curve = [
+        {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
+        for step in range(settings.steps)
+    ]
+    flops = 6.0 * model.num_parameters() * log.tokens
+    return Cost(trained_tokens=log.tokens, optimizer_steps=settings.steps, flops=flops), curve
+
+
+def _forward_cost(bench: Workbench, *, sampled: int = 0, read: int = 0, samples: int = 0) -> Cost:
+    flops = 2.0 * bench.model("pi0").num_parameters() * (sampled + read)
+    return Cost(samples=samples, sampled_tokens=sampled, read_tokens=read, flops=flops)
+
+
+def _shards(bench: Workbench) -> list[list[Question]]:
+    size = bench.config.shard_questions
+    return [bench.train[start : start + size] for start in range(0, len(bench.train), size)]
+
+
+def _coverage(table: pa.Table) -> dict[str, Any]:
+    """Share of questions, per level, that at least one trace solves."""
+    solved = (ledger.matrix(table, table["num_correct"].to_pylist()) > 0).any(-1).tolist()
+    levels = table["level"].to_pylist()[:: ledger.num_traces(table)]
+    found: dict[str, Any] = {}
+    for level in sorted(set(levels)):
+        hits = [s for s, own in zip(solved, levels, strict=True) if own == level]
+        found[f"solved_level_{level}"] = sum(hits) / len(hits)
+    return found

@@ -1,0 +1,233 @@
+"""Dr. SFT: weighted supervised finetuning whose loss is a sum of token losses over a constant.
+
+Traces and answers are sequence-level variables: the gradient of log pi(z, y|x) is a *sum* over tokens.  Dividing by
+the batch's token count would weigh a sequence by the company it keeps, so the sum is divided by a constant instead,
+computed once from the training set, and the gradient is the same however a batch is cut into micro-batches.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from varcore.llm import storage
+from varcore.llm.scoring import response_log_probs
+from varcore.llm.templates import Ids
+
+
+@dataclass(frozen=True)
+class Example:
+    """Raise log p(response | prompt) with this weight (>= 0).  Only response tokens are trained on."""
+
+    prompt: Ids
+    response: Ids
+    weight: float = 1.0
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Hyperparameters of one finetuning.
+
+    `muon` orthogonalises the update of every matrix inside the blocks (torch.optim.Muon); embeddings, norms and, with
+    ``muon=False``, everything else get AdamW.  The learning rate warms up linearly, then follows a cosine to zero.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    muon_learning_rate: float = 1e-2
+    muon: bool = True
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    warmup: float = 0.05
+    clip: float = 1.0
+    micro_batch_size: int | None = None
+    save_every: int = 200
+
+
+@dataclass(frozen=True)
+class TrainLog:
+    """What a training run did: its loss at every step, gradient norms before clipping, and tokens processed."""
+
+    losses: list[float]
+    gradient_norms: list[float]
+    tokens: int
+
+
+def dr_sft_loss(log_probs: Tensor, weights: Tensor, constant: float) -> Tensor:
+    """Scalar loss of a batch: ``- sum_t w_t log p_t / constant``, in nats.
+
+    Args:
+        log_probs: [T] token log-probabilities of all responses of the batch, one after the other; differentiated.
+        weights: [T] each token's sequence weight; not differentiated.
+        constant: fixed for the whole training run (`loss_constant`).
+    """
+    return -(weights.detach() * log_probs).sum() / constant
+
+
+def loss_constant(examples: Sequence[Example], batch_size: int) -> float:
+    """Batch size times the training set's mean weighted response length: brings the loss near nats per token."""
+    return batch_size * sum(example.weight * len(example.response) for example in examples) / len(examples)
+
+
+def finetune(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    settings: TrainSettings,
+    seed: int,
+    *,
+    checkpoints: Path | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> TrainLog:
+    """Train `model` in place on weighted examples; those of weight zero are left out.
+
+    Args:
+        seed: decides the order of the examples; the same seed gives the same weights on the same machine.
+        checkpoints: folder for the state of an interrupted run.  If it holds one, training continues there and ends
+            with the weights and log of a run that was never interrupted.
+
+    Raises ValueError if no example has a positive weight, or one has a negative, infinite or NaN weight.
+    """
+    _check_weights(examples)
+    examples = [example for example in examples if example.weight > 0]
+    constant = loss_constant(examples, settings.batch_size)
+    optimizers = _optimizers(model, settings)
+    schedules = [LambdaLR(optimizer, _cosine(settings)) for optimizer in optimizers]
+    state = _State(model, optimizers, checkpoints)
+    done, losses, norms = state.load()
+    for schedule in schedules:
+        for _ in range(done):
+            schedule.step()
+    order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
+    advance(done)
+    model.train()
+    for step in range(done, settings.steps):
+        batch = [examples[index] for index in order[step]]
+        losses.append(_backward(model, batch, constant, settings.micro_batch_size or len(batch)))
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip)))
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        advance(1)
+        if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
+            state.save(step + 1, losses, norms)
+    model.eval()
+    return TrainLog(losses, norms, sum(examples[index].num_tokens for batch in order for index in batch))
+
+
+def batches(examples: Sequence[Example], size: int, seed: int, *, window: int = 16) -> Iterator[list[int]]:
+    """Endless batches of example indices: every epoch is a new permutation, each example once.
+
+    Inside a window of `window` batches the examples are sorted by length before they are cut, which saves padding; the
+    batches of a window then come in random order.  A last short batch of an epoch is filled from the next one.
+    """
+    rng = random.Random(f"batches/{seed}")
+    stream = itertools.chain.from_iterable(_permutations(len(examples), rng))
+    while True:
+        block = sorted(itertools.islice(stream, size * window), key=lambda i: examples[i].num_tokens)
+        cut = [block[start : start + size] for start in range(0, len(block), size)]
+        rng.shuffle(cut)
+        yield from cut
+
+
+def _permutations(count: int, rng: random.Random) -> Iterator[list[int]]:
+    while True:
+        yield rng.sample(range(count), count)
+
+
+def _backward(model: PreTrainedModel, batch: Sequence[Example], constant: float, size: int) -> float:
+    """Add the batch's gradient to the parameters, `size` examples at a time; returns its loss."""
+    total = 0.0
+    for start in range(0, len(batch), size):
+        micro = batch[start : start + size]
+        log_probs = response_log_probs(model, [(example.prompt, example.response) for example in micro])
+        weights = torch.tensor([example.weight for example in micro], device=log_probs.device)
+        lengths = torch.tensor([len(example.response) for example in micro], device=log_probs.device)
+        loss = dr_sft_loss(log_probs, weights.repeat_interleave(lengths), constant)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _check_weights(examples: Sequence[Example]) -> None:
+    for example in examples:
+        if not (math.isfinite(example.weight) and example.weight >= 0):
+            raise ValueError(f"finetune: weights must be finite and >= 0, got {example.weight}. Check the weighing.")
+    if not any(example.weight > 0 and example.response for example in examples):
+        raise ValueError(
+            f"finetune: none of {len(examples)} examples has a positive weight and a response, so there is nothing to "
+            "learn from. Sample more traces, or mix in curated data."
+        )
+
+
+def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.optim.Optimizer]:
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding | nn.Linear) for p in m.parameters()}
+    head = {id(p) for part in (model.get_input_embeddings(), model.get_output_embeddings()) for p in part.parameters()}
+    inside = embeddings - head
+    matrices = [p for p in model.parameters() if settings.muon and id(p) in inside and p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
+    return [adamw, muon]
+
+
+def _cosine(settings: TrainSettings) -> Callable[[int], float]:
+    warmup = max(1, round(settings.warmup * settings.steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
+
+    return factor
+
+
+class _State:
+    """The model's and optimisers' tensors at one step, as a single safetensors file."""
+
+    def __init__(self, model: PreTrainedModel, optimizers: Sequence[torch.optim.Optimizer], folder: Path | None):
+        self.model, self.optimizers = model, optimizers
+        self.path = folder / "training.safetensors" if folder else None
+
+    def save(self, step: int, losses: list[float], norms: list[float]) -> None:
+        if self.path is None:
+            return
+        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        for place, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
+        tensors["losses"], tensors["norms"] = (torch.tensor(x, dtype=torch.float64) for x in (losses, norms))
+        storage.write_tensors(self.path, tensors, {"step": str(step)})
+
+    def load(self) -> tuple[int, list[float], list[float]]:
+        if self.path is None or not self.path.exists():
+            return 0, [], []
+        tensors, notes = storage.read_tensors(self.path)
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                p.copy_(tensors[f"model.{name}"])
+        for place, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimizer.{place}."):
+                    index, name = key.removeprefix(f"optimizer.{place}.").split(".", 1)
+                    state.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return int(notes["step"]), tensors["losses"].tolist(), tensors["norms"].tolist()
