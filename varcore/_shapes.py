@@ -1,27 +1,25 @@
 """Axis annotations, and the one error about them.
 
-Signatures read ``Float[Tensor, "*batch K"]``.  The annotations come from jaxtyping where it is installed,
-and pytest then checks every call against them (see ``addopts`` in pyproject.toml).  Where it is not, the
-stand-ins below make ``Float[Tensor, "*batch K"]`` mean plain ``Tensor``: the package itself needs torch and
-nothing else.
+Signatures read ``Float[Tensor, "*batch K"]``.  Under pytest (see ``addopts`` in pyproject.toml) jaxtyping is loaded
+before this package and every call is checked against them.  Otherwise the stand-ins below make
+``Float[Tensor, "*batch K"]`` mean plain ``Tensor``: the package needs torch and nothing else, and importing it loads
+nothing else, jaxtyping (which brings numpy) included.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Bool, Float, Real
 else:
-    try:
-        from jaxtyping import Bool, Float, Real
-    except ImportError:
 
-        class _Unchecked:
-            def __class_getitem__(cls, array_and_axes):
-                return array_and_axes[0]
+    class _Unchecked:
+        def __class_getitem__(cls, array_and_axes):
+            return array_and_axes[0]
 
-        Bool = Float = Real = _Unchecked
+    Bool = Float = Real = _Unchecked
 
 __all__ = ["Bool", "Float", "Real", "ShapeError", "require_equal_shapes", "require_samples"]
 

@@ -49,10 +49,10 @@ def log_importance_weights(
 def elbo(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     """Monte Carlo estimate of the evidence lower bound, in nats; maximise.
 
-        ELBO = E_q[log rho] = log p(x) - KL(q || P(z|x,Y)),  estimated by (1/K) sum_k log rho_k   (Eq. 2 and 4)
+        ELBO = E_q[log rho] = log p(x) - KL(q || P(z|x,Y)),  here (1/K) sum_k log rho_k        (Eq. 2 and 4)
 
-    Shapes: [*batch, K] -> [*batch].  Differentiable: the gradient of each log weight is 1/K.  No score-function term
-    is added for the dependence of the samples on q; for that use ``reverse_kl_loss``.
+    Shapes: [*batch, K] -> [*batch].  Differentiable: the gradient of each log weight is 1/K.  No score-function
+    term is added for the dependence of the samples on q; for that use ``reverse_kl_loss``.
     One zero weight makes the estimate -inf, as it makes the ELBO.  Raises ShapeError if K = 0.
     """
     require_samples("elbo", log_weights=log_weights)
@@ -95,14 +95,13 @@ def iwae_reasoner_loss(
 
     Args:
         log_joint: log pi(z|x) + log pi(Y|x,z), in nats.  With sampled answers the second term is the mean of
-            log pi(y|x,z) over the *correct* answers of the trace, whose gradient estimates grad log
-            pi(Y|x,z).
+            log pi(y|x,z) over the *correct* answers of the trace; its gradient estimates grad log pi(Y|x,z).
         log_weights: log rho.
 
     Gradient flows to ``log_joint`` only; the weights are constants.  The value is a surrogate: read the
     bound from ``iwae_bound``.  A trace of weight zero contributes nothing, even where its log_joint is not
-    finite.  All weights
-    zero: loss 0, gradient 0.  K = 1: - log_joint.  Raises ShapeError if K = 0 or the shapes differ.
+    finite.  All weights zero: loss 0, gradient 0.  K = 1: - log_joint.
+    Raises ShapeError if K = 0 or the shapes differ.
     """
     require_samples("iwae_reasoner_loss", log_joint=log_joint, log_weights=log_weights)
     return -constant_weighted_sum(normalized_weights(log_weights), log_joint)
@@ -113,7 +112,7 @@ def iwae_posterior_loss(
 ) -> Float[Tensor, "*batch"]:
     """Loss of the posterior, one value per question; minimise.  Its gradient is minus the one in section A.2.
 
-        loss = - sum_k sg(log (1/K) sum_j rho_j  -  w_k) log q(z_k|x,y'),   so that   E grad loss = - grad_phi L^K
+        loss = - sum_k sg(log (1/K) sum_j rho_j - w_k) log q(z_k|x,y'),  so that  E grad loss = - grad_phi L^K
 
     The first term is the score function (q moves the samples), the second the direct dependence of rho on q.
     The traces must come from q itself.  Unbiased, and of high variance: no baseline is subtracted.
@@ -138,7 +137,7 @@ def log_mean_exp(log_values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
 
     Not public: ``iwae_bound`` and ``log_likelihood_correctness`` are its two uses.
     """
-    # The derivative of logsumexp is exp(x - logsumexp x), which is NaN where both are -inf: such rows never reach it.
+    # The derivative of logsumexp is exp(x - logsumexp x), NaN where both are -inf: such rows never reach it.
     all_zero = (log_values == -math.inf).all(-1, keepdim=True)
     log_sum = torch.logsumexp(log_values.masked_fill(all_zero, 0.0), -1)
     return log_sum.masked_fill(all_zero.squeeze(-1), -math.inf) - math.log(log_values.shape[-1])
@@ -147,7 +146,7 @@ def log_mean_exp(log_values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
 def constant_weighted_sum(
     coefficients: Float[Tensor, "*batch K"], log_probs: Float[Tensor, "*batch K"]
 ) -> Float[Tensor, "*batch"]:
-    """sum_k sg(c_k) log_probs_k.  Where c_k = 0 the term is 0 even if log_probs_k is -inf (0 * -inf would be NaN).
+    """sum_k sg(c_k) log_probs_k.  Where c_k = 0 the term is 0, even if log_probs_k is -inf.
 
     Not public: every loss of the package is one call of it.
     """

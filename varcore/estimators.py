@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from varcore._shapes import Float, Real, require_equal_shapes, require_samples
+from varcore._shapes import Float, Real, ShapeError, require_equal_shapes, require_samples
 from varcore.bounds import log_mean_exp, normalized_weights
 
 
@@ -23,24 +23,24 @@ def log_likelihood_correctness(
         log ( |Y| * (1/R) sum_r pi(y_r|x,z) ),   y_1..R uniform on Y                             (section 3)
 
     Args:
-        log_answers: log pi(y_r|x,z), summed over the tokens of each of R reference answers, shape [*batch, K, R].
+        log_answers: log pi(y_r|x,z), summed over tokens, of each of R reference answers: [*batch, K, R].
         answer_set_size: |Y|, one number per question, or one for all.
 
     The estimate of pi(Y|x,z), not of its logarithm, is unbiased; it may exceed one.  With all of Y given
-    once each
-    (R = |Y|) it is exact.  Differentiable in ``log_answers``.  All R answers impossible, or |Y| = 0: -inf.
-    Raises ShapeError if R = 0 or a tensor ``answer_set_size`` is not [*batch].
+    once each (R = |Y|) it is exact.  Differentiable in ``log_answers``.  All R answers impossible, or
+    |Y| = 0: -inf.  Raises ShapeError if R = 0, without the axes K and R, or if a tensor ``answer_set_size``
+    is not [*batch].
     """
     require_samples("log_likelihood_correctness", log_answers=log_answers)
     size = _match(answer_set_size, log_answers)
-    if size.ndim > 0:
-        require_equal_shapes(
-            "log_likelihood_correctness (log_answers without its axes K and R)",
-            log_answers=log_answers[..., 0, 0] if log_answers.ndim > 1 else log_answers[..., 0],
-            answer_set_size=size,
+    one_per_question = size.shape == log_answers.shape[:-2] or not isinstance(answer_set_size, Tensor)
+    if log_answers.ndim < 2 or not one_per_question:
+        raise ShapeError(
+            "log_likelihood_correctness: needs log_answers [*batch, K, R] and one answer_set_size per question, "
+            f"[*batch]; got shapes {tuple(log_answers.shape)} and {tuple(size.shape)}. "
+            "One reference answer? Use log_answers.unsqueeze(-1). The same size for all? Pass an int."
         )
-        size = size[..., None]
-    return log_mean_exp(log_answers) + size.log()
+    return log_mean_exp(log_answers) + size.log()[..., None]
 
 
 def log_geometric_mean_correctness(
@@ -69,10 +69,10 @@ def log_accuracy_correctness(
 
         log ( number of accepted answers / N ),   N answers sampled from pi(y|x,z)               (section 3)
 
-    Shapes: any; the traces of a question are usually the last axis.  Integer counts give torch's default dtype, floating
-    counts their own.  The estimate of pi(Y|x,z), not of its logarithm, is unbiased.  Counts are constants:
-    no gradient.  None correct, or no answer at all: -inf.  Impossible counts (negative, or more correct
-    than sampled): NaN.  Raises ShapeError if ``num_answers`` is a tensor of another shape.
+    Shapes: any; the traces of a question are usually the last axis.  Integer counts give torch's default
+    dtype, floating counts their own.  The estimate of pi(Y|x,z), not of its logarithm, is unbiased.  Counts
+    are constants: no gradient.  None correct, or no answer at all: -inf.  Impossible counts (negative, or
+    more correct than sampled): NaN.  Raises ShapeError if ``num_answers`` is a tensor of another shape.
     """
     correct = num_correct.detach()
     correct = correct if correct.is_floating_point() else correct.to(torch.get_default_dtype())
@@ -148,7 +148,7 @@ def effective_sample_size(log_weights: Float[Tensor, "*batch K"]) -> Float[Tenso
 def likelihood_worst_case_variance(
     correctness: Float[Tensor, "*batch"], answer_set_size: int | Real[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
-    """Largest variance of the likelihood estimator, one uniform answer drawn, among all pi with pi(Y|x,z) = a.
+    """Largest variance of the likelihood estimator, one uniform answer drawn, over all pi with pi(Y|x,z) = a.
 
         max Var( |Y| pi(y|x,z) ) = (|Y| - 1) a^2                                                 (Theorem 1)
 

@@ -26,8 +26,8 @@ class Interval(NamedTuple):
 def avg_at_k(correct: Bool[Tensor, "*batch K"] | Real[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     """Avg@k: the fraction of a question's k samples that are correct, between 0 and 1.
 
-    Shapes: [*batch, k] -> [*batch]; True/False, 0/1 or partial credit.  Boolean and integer verdicts give torch's default
-    dtype.  The mean over questions is the caller's step.  Raises ShapeError if k = 0.
+    Shapes: [*batch, k] -> [*batch]; True/False, 0/1 or partial credit.  Boolean and integer verdicts give
+    torch's default dtype.  The mean over questions is the caller's step.  Raises ShapeError if k = 0.
     """
     require_samples("avg_at_k", correct=correct)
     return (correct if correct.is_floating_point() else correct.to(torch.get_default_dtype())).mean(-1)
@@ -36,7 +36,7 @@ def avg_at_k(correct: Bool[Tensor, "*batch K"] | Real[Tensor, "*batch K"]) -> Fl
 def pass_at_k(
     num_samples: int | Real[Tensor, "*batch"], num_correct: int | Real[Tensor, "*batch"], k: int
 ) -> Float[Tensor, "*batch"]:
-    """Pass@k: the probability that k of the n samples, drawn without replacement, hold a correct one; between 0 and 1.
+    """Pass@k: the chance that k of the n samples, drawn without replacement, hold a correct one.
 
         1 - C(n-c, k) / C(n, k) = 1 - prod_{i<k} (n-c-i) / (n-i)                      (arXiv:2107.03374)
 
@@ -48,9 +48,9 @@ def pass_at_k(
         num_correct: c, how many of them are correct.
         k: how many may be tried, 1 <= k <= n.
 
-    Integer counts give torch's default dtype.  Counts are constants: no gradient.  Raises ValueError if k <
-    1, n < k, c < 0 or c > n.  Under ``torch.func.vmap`` values cannot be inspected, and the result of such
-    a question is NaN instead.  Raises ShapeError if both counts are tensors and their shapes differ.
+    Integer counts give torch's default dtype.  Counts are constants: no gradient.  Raises ValueError if
+    k < 1, n < k, c < 0 or c > n.  Under ``torch.func.vmap`` values cannot be inspected, and the result of
+    such a question is NaN instead.  Raises ShapeError if both counts are tensors and their shapes differ.
     """
     if k < 1:
         raise ValueError(f"pass_at_k: needs k >= 1, got {k}. k is how many samples may be tried.")
@@ -59,7 +59,8 @@ def pass_at_k(
     if _known_to_hold_any(impossible):
         raise ValueError(
             f"pass_at_k: needs num_samples >= k = {k} and 0 <= num_correct <= num_samples for each question; "
-            f"{int(impossible.sum())} of {impossible.numel()} questions break it (fewest samples: {n.min().item():g}). "
+            f"{int(impossible.sum())} of {impossible.numel()} questions break it "
+            f"(fewest samples: {n.min().item():g}). "
             "Draw more samples, lower k, or leave those questions out and say so."
         )
     step = torch.arange(k, dtype=n.dtype, device=n.device)
@@ -85,7 +86,7 @@ def bootstrap_interval(
         level: nominal coverage, between 0 and 1.
         seed: the same seed gives the same interval, on any device.
 
-    Approximate: it undercovers for few questions (below some 30), and equal values give an interval of length zero.
+    Approximate: it undercovers for few questions (below some 30); equal values give an interval of length 0.
     It holds the variation over questions and their samples; not that over training runs.  Not
     differentiable, not for vmap: returns Python numbers, computed in float64.  Raises ShapeError unless the
     shape is [B] with B >= 2, ValueError for a value that is not finite or a bad setting.
@@ -130,8 +131,8 @@ def paired_bootstrap(
 def _checked_values(function: str, values: Tensor) -> Tensor:
     if values.ndim != 1 or len(values) < 2:
         raise ShapeError(
-            f"{function}: needs one value per question, shape [B] with B >= 2, got shape {tuple(values.shape)}. "
-            "Several samples a question? Average them first: avg_at_k(values)."
+            f"{function}: needs one value per question, shape [B] with B >= 2, got "
+            f"shape {tuple(values.shape)}. Several samples a question? Average them first: avg_at_k(values)."
         )
     values = values.detach().to("cpu", torch.float64)
     if not bool(values.isfinite().all()):

@@ -9,7 +9,7 @@ import math
 from torch import Tensor
 
 from varcore._shapes import Float, require_samples
-from varcore.bounds import constant_weighted_sum
+from varcore.bounds import constant_weighted_sum, elbo
 
 
 def forward_kl_loss(
@@ -45,8 +45,8 @@ def reverse_kl_loss(
 ) -> Float[Tensor, "*batch"]:
     """Reverse-KL loss of the posterior by the score function, one value per question; minimise.
 
-        loss = - (1/K) sum_k sg(r_k - b_k) log q(z_k|x,y'),   r_k = log rho_k,   z_1..K ~ q      (A.9, Eq. 34)
-        E grad loss = grad_phi KL( q || P(z|x,Y) ) = - grad_phi ELBO   (the paper's Eq. 34 drops the minus sign)
+        loss = - (1/K) sum_k sg(r_k - b_k) log q(z_k|x,y'),   r_k = log rho_k,   z_1..K ~ q       (A.9, Eq. 34)
+        E grad loss = grad_phi KL( q || P(z|x,Y) ) = - grad_phi ELBO      (the paper's Eq. 34 drops the minus)
 
     The baseline b_k is the mean reward of the other K-1 traces: it leaves the expectation alone and takes
     the common level of the rewards, which is about log p(x), out of the variance.  K = 1 has no others and
@@ -58,14 +58,14 @@ def reverse_kl_loss(
         log_weights: log rho, the reward.
 
     Gradient flows to ``log_posterior`` only.  If *any* weight is zero the ELBO is -inf and no finite
-    gradient stands for
-    it: that question's loss is 0 with zero gradient (count them by ``elbo(log_weights).isinf()``).  So prefer an estimator
-    of pi(Y|x,z) that is never zero (likelihood, geometric mean), or put a floor under log pi(Y|x,z).
+    gradient stands for it: that question's loss is 0 with zero gradient (count them by
+    ``elbo(log_weights).isinf()``).  So prefer an estimator of pi(Y|x,z) that is never zero (likelihood,
+    geometric mean), or put a floor under log pi(Y|x,z).
     Raises ShapeError if K = 0 or the shapes differ.
     """
     require_samples("reverse_kl_loss", log_posterior=log_posterior, log_weights=log_weights)
     num_samples = log_weights.shape[-1]
-    any_zero = (log_weights == -math.inf).any(-1, keepdim=True)
+    any_zero = (elbo(log_weights) == -math.inf)[..., None]
     rewards = log_weights.masked_fill(any_zero, 0.0)
     if num_samples > 1:
         others = (rewards.sum(-1, keepdim=True) - rewards) / (num_samples - 1)

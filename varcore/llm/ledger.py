@@ -99,12 +99,15 @@ def num_traces(table: pa.Table) -> int:
     count = max(index, default=-1) + 1
     questions = table["question_id"].to_pylist()
     regular = count > 0 and index == list(range(count)) * (len(index) // count)
-    if not regular or any(questions[i] != questions[i - i % count] for i in range(len(questions))):
-        raise LedgerError("The ledger's rows must be the traces 0..K-1 of each question, side by side, in order.")
+    side_by_side = regular and all(questions[i] == questions[i - i % count] for i in range(len(questions)))
+    if not side_by_side or len(set(questions)) * count != len(questions):
+        raise LedgerError(
+            "The ledger's rows must be the traces 0..K-1 of each question, side by side, in order, no question twice."
+        )
     return count
 
 
-def matrix(table: pa.Table, values: Sequence[float] | Tensor) -> Tensor:
+def matrix(table: pa.Table, values: Sequence[int | float] | Tensor) -> Tensor:
     """One value a row, as float64 [B, K]: questions by traces."""
     return torch.as_tensor(values, dtype=torch.float64).view(-1, num_traces(table))
 
@@ -143,5 +146,5 @@ def copied_share(hint: Sequence[int], trace: Sequence[int]) -> float:
     return best / len(hint) if hint else 0.0
 
 
-def _reduce(table: pa.Table, name: str, function: Callable[[list[float]], float]) -> list[float]:
+def _reduce(table: pa.Table, name: str, function: Callable[[list[float]], int | float]) -> list[int | float]:
     return [function(values) for values in table[name].to_pylist()]

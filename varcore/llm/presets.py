@@ -39,7 +39,7 @@ class Config:
     num_curated: int = 1200
     num_answer_only: int = 1200
     num_validation: int = 400
-    num_test: int = 400
+    num_test: int = 800
     evaluation_split: str = "test"
     evaluation_samples: int = 8
     evaluation_temperature: float = 0.7
@@ -47,17 +47,19 @@ class Config:
     posterior_traces: int = 8
     answers: int = 2
     temperature: float = 0.7
-    max_trace_tokens: int = 80
+    max_trace_tokens: int = 72
     max_answer_tokens: int = 16
     posterior_data: str = "both"
     mix_curated: bool = True
     rule: WeightRule = field(default_factory=WeightRule)
-    corpus_texts: int = 32_000
+    corpus_texts: int = 41_600
     base: TrainSettings = field(
-        default_factory=lambda: TrainSettings(1000, learning_rate=1e-2, muon_learning_rate=3e-2)
+        default_factory=lambda: TrainSettings(1300, learning_rate=1e-2, muon_learning_rate=3e-2)
     )
     initial: TrainSettings = field(default_factory=lambda: TrainSettings(300, learning_rate=5e-3))
-    posterior: TrainSettings = field(default_factory=lambda: TrainSettings(300, learning_rate=5e-3))
+    posterior: TrainSettings = field(
+        default_factory=lambda: TrainSettings(500, learning_rate=1e-2, muon_learning_rate=3e-2)
+    )
     reasoner: TrainSettings = field(default_factory=lambda: TrainSettings(400, learning_rate=5e-3))
     shard_questions: int = 1024
     batch_size: int = 1024

@@ -55,6 +55,7 @@ class RunDirectory:
         elif path.exists() and (not path.is_dir() or any(p.name != "run.lock" for p in path.iterdir())):
             raise RunDirectoryError(f"{path} exists and is not a run of varcore. Choose another --out, or empty it.")
         self._lock()
+        storage.remove_leftovers(path)
         if not (path / "config.json").exists():
             storage.write_json(path / "environment.json", environment())
             storage.write_json(path / "config.json", {"format": FORMAT, **presets.to_dict(config)})
@@ -95,7 +96,7 @@ def load_config(path: Path) -> presets.Config:
     if not (path / "config.json").is_file():
         raise RunDirectoryError(f"{path} is not a run of varcore: it has no config.json. Start one: varcore run --out.")
     saved = storage.read_json(path / "config.json")
-    if saved.pop("format", None) != FORMAT:
+    if not isinstance(saved, dict) or saved.pop("format", None) != FORMAT:
         raise RunDirectoryError(f"{path} was written by another version of varcore. Read it with that one.")
     return presets.override(presets.Config(), saved)
 

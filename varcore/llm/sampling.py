@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class Sample:
     stopped: bool  # True: the stop marker was drawn.  False: the length limit cut it
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Anything that turns requests into samples, in the order of the requests."""
 

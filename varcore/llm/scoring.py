@@ -17,7 +17,7 @@ LOGITS_AT_ONCE = 2**24  # numbers: 64 MB in float32
 def token_log_probs(
     hidden: Tensor, head: Tensor, targets: Tensor, *, temperature: float = 1.0, chunk: int | None = None
 ) -> Tensor:
-    """log softmax(hidden head^T / temperature) at `targets`, in nats and float32.
+    """log softmax(hidden head^T / temperature) at `targets`, in nats; float32, or float64 for a float64 model.
 
     Args:
         hidden: [T, H] final hidden states; gradients flow to it.
@@ -36,7 +36,8 @@ def token_log_probs(
 
 
 def _chunk_log_probs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ head.T).float() / temperature
+    logits = hidden @ head.T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
@@ -70,7 +71,7 @@ def score(
     rows: Sequence[tuple[Ids, Ids]],
     *,
     temperature: float = 1.0,
-    tokens_per_batch: int = 16_384,
+    tokens_per_batch: int = 2048,
     advance: Callable[[int], None] = lambda finished: None,
 ) -> list[list[float]]:
     """Per-token log-probabilities of each response given its prompt, in the order of `rows`.  Empty response: [].

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,8 +85,11 @@ def open_workbench(run: RunDirectory, reporter: Reporter) -> Workbench:
     if config.task not in TASKS:
         raise ValueError(f"There is no task {config.task!r}; choose one of {sorted(TASKS)}.")
     task = TASKS[config.task]()
-    saved = run.path / "models" / "base"
-    tokenizer = AutoTokenizer.from_pretrained(saved) if saved.exists() else tiny_tokenizer()
+    saved = run.path / "models" / "tokenizer"
+    if not saved.exists():
+        with storage.replacing(saved) as folder:
+            tiny_tokenizer().save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(saved)  # read back in every process, so that all of them save the same
     train = task.questions("train", config.num_train, config.seed, curated=True)
     return Workbench(run, reporter, task, Template(tokenizer, Markers()), train)
 
@@ -352,7 +356,7 @@ def _train(
     seed = stream_seed(bench.config.seed, "train", role)
     log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
     bench.save_model(role, model)
-    (checkpoints / "training.safetensors").unlink(missing_ok=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     curve = [
         {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
         for step in range(settings.steps)

@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
-    except Exception as error:
+    except BaseException as error:  # Ctrl-C included
         _remove(temporary)
         if _is_disk_error(error):
             raise StorageError(
@@ -44,6 +44,12 @@ def replacing(path: Path) -> Iterator[Path]:
                 "Free some space or choose a writable --out, then run the same command again: it continues."
             ) from error
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Temporary files that a killed process left anywhere below `folder`; call it only where no other one writes."""
+    for path in list(folder.rglob(".*.tmp")):
+        _remove(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -109,6 +115,6 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_disk_error(error: Exception) -> bool:
+def _is_disk_error(error: BaseException) -> bool:
     """safetensors reports a full disk as an error of its own, without an OSError inside."""
     return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"

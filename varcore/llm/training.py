@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from varcore.llm import storage
@@ -99,18 +98,15 @@ def finetune(
         checkpoints: folder for the state of an interrupted run.  If it holds one, training continues there and ends
             with the weights and log of a run that was never interrupted.
 
-    Raises ValueError if no example has a positive weight, or one has a negative, infinite or NaN weight.
+    Raises ValueError if no example has a positive weight, or one has a negative, infinite or NaN weight
+    or an empty prompt.
     """
     _check_weights(examples)
     examples = [example for example in examples if example.weight > 0]
     constant = loss_constant(examples, settings.batch_size)
     optimizers = _optimizers(model, settings)
-    schedules = [LambdaLR(optimizer, _cosine(settings)) for optimizer in optimizers]
     state = _State(model, optimizers, checkpoints)
     done, losses, norms = state.load()
-    for schedule in schedules:
-        for _ in range(done):
-            schedule.step()
     order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
     advance(done)
     model.train()
@@ -118,10 +114,11 @@ def finetune(
         batch = [examples[index] for index in order[step]]
         losses.append(_backward(model, batch, constant, settings.micro_batch_size or len(batch)))
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip)))
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * learning_rate_factor(step, settings)
             optimizer.step()
             optimizer.zero_grad()
-            schedule.step()
         advance(1)
         if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
             state.save(step + 1, losses, norms)
@@ -132,10 +129,12 @@ def finetune(
 def batches(examples: Sequence[Example], size: int, seed: int, *, window: int = 16) -> Iterator[list[int]]:
     """Endless batches of example indices: every epoch is a new permutation, each example once.
 
-    Inside a window of `window` batches the examples are sorted by length before they are cut, which saves padding; the
-    batches of a window then come in random order.  A last short batch of an epoch is filled from the next one.
+    Inside a window of `window` batches (fewer if that is more than an epoch) the examples are sorted by length before
+    they are cut, which saves padding; the batches of a window then come in random order.  A last short batch of an
+    epoch is filled from the next one.
     """
     rng = random.Random(f"batches/{seed}")
+    window = max(1, min(window, len(examples) // size))  # copies of one example would end up in one batch
     stream = itertools.chain.from_iterable(_permutations(len(examples), rng))
     while True:
         block = sorted(itertools.islice(stream, size * window), key=lambda i: examples[i].num_tokens)
@@ -155,7 +154,7 @@ def _backward(model: PreTrainedModel, batch: Sequence[Example], constant: float,
     for start in range(0, len(batch), size):
         micro = batch[start : start + size]
         log_probs = response_log_probs(model, [(example.prompt, example.response) for example in micro])
-        weights = torch.tensor([example.weight for example in micro], device=log_probs.device)
+        weights = log_probs.new_tensor([example.weight for example in micro])
         lengths = torch.tensor([len(example.response) for example in micro], device=log_probs.device)
         loss = dr_sft_loss(log_probs, weights.repeat_interleave(lengths), constant)
         loss.backward()
@@ -167,6 +166,8 @@ def _check_weights(examples: Sequence[Example]) -> None:
     for example in examples:
         if not (math.isfinite(example.weight) and example.weight >= 0):
             raise ValueError(f"finetune: weights must be finite and >= 0, got {example.weight}. Check the weighing.")
+        if not example.prompt:
+            raise ValueError("finetune: every prompt needs at least one token, got an empty one. Begin it with a marker.")
     if not any(example.weight > 0 and example.response for example in examples):
         raise ValueError(
             f"finetune: none of {len(examples)} examples has a positive weight and a response, so there is nothing to "
@@ -182,21 +183,21 @@ def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.o
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
-    if not matrices:
-        return [adamw]
-    muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
-    return [adamw, muon]
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if matrices:
+        muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
+        optimizers.append(muon)
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["initial_lr"] = group["lr"]  # where schedulers of torch keep it too
+    return optimizers
 
 
-def _cosine(settings: TrainSettings) -> Callable[[int], float]:
+def learning_rate_factor(step: int, settings: TrainSettings) -> float:
+    """Linear warmup over the first `warmup` share of the steps, then a cosine that would reach zero at the last."""
     warmup = max(1, round(settings.warmup * settings.steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
-
-    return factor
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
 
 
 class _State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Verdict(enum.StrEnum):
@@ -42,6 +42,7 @@ class Practice:
     answer: str | None
 
 
+@runtime_checkable  # the tests check every call's types
 class Task(Protocol):
     """A source of questions.  Two calls with the same arguments return equal questions."""
 

@@ -30,9 +30,10 @@ SPLITS = {
     "validation": range(70, 80),
     "test": range(80, 100),
 }  # per cent of all questions
+NUMERALS = frozenset(map(str, range(LARGEST_VALUE + 1)))
 LONGEST_ANSWER = 200  # characters; nothing longer is parsed
 CONTINUE_SEARCH = 0.6  # a curated trace misses again with this probability: memoryless, so an attempt's position
-LUCKY = 0.5  # share of practice texts whose search ends at its target
+LUCKY = 0.8  # share of practice texts on three numbers whose search ends at its target
 MOST_MISSES = 8  # tells nothing about whether it will succeed, and the model has to look at the value to write OK
 
 
@@ -41,10 +42,10 @@ class Countdown:
 
     name = "countdown"
     levels = {  # noqa: RUF012 - a constant of the class, part of the Task protocol
-        1: "3 numbers, >= 4 answers",
-        2: "3 numbers, 2-3 answers",
-        3: "4 numbers, >= 12 answers",
-        4: "4 numbers, 2-11 answers",
+        1: "3 numbers",
+        2: "4 numbers, >= 16 answers",
+        3: "4 numbers, 6-15 answers",
+        4: "4 numbers, 2-5 answers",
     }
 
     def questions(self, split: str, count: int, seed: int, *, curated: bool = False) -> list[Question]:
@@ -83,7 +84,7 @@ class Countdown:
             return Verdict.UNPARSED
         words = answer.split(" ")
         operands, operators = words[::2], words[1::2]
-        plain = all(word.isascii() and word.isdigit() and len(word) <= 2 for word in operands)
+        plain = all(word in NUMERALS for word in operands)  # "04" is not among the counted answers
         if len(words) % 2 == 0 or not plain or any(word not in OPERATORS for word in operators):
             return Verdict.UNPARSED
         numbers, target = parse_question(question.text)
@@ -97,11 +98,12 @@ class Countdown:
         return write_attempt([int(word) for word in words[::2]], words[1::2], parse_question(question.text)[1])
 
     def corpus(self, count: int, seed: int) -> list[Practice]:
-        """Blind searches on training numbers: attempts drawn at random, six at most.  They teach form and arithmetic.
+        """Blind searches on training numbers: attempts drawn at random, six at most.
 
-        In a share LUCKY of them the target is the value that the last attempt happens to have, so that it says OK and
-        an answer follows; in the others it is drawn at random and the search is cut off unless it hits by chance.
-        Only numbers and targets of the training split occur.
+        They teach form, arithmetic and how to tell a hit from a miss.  On three numbers most of them (LUCKY) have as
+        target the value that the last attempt happens to reach, so that it says OK and an answer follows; the others,
+        and all on four numbers, have a random target and are cut off unless they hit it by chance.  How to aim with
+        four numbers is left to the curated traces.  Only numbers and targets of the training split occur.
         """
         rng = random.Random(f"countdown/corpus/{seed}")
         texts: list[Practice] = []
@@ -142,7 +144,7 @@ def write_expression(operands: Sequence[int], operators: Sequence[str]) -> str:
 
 
 def solutions(numbers: Sequence[int], target: int) -> list[str]:
-    """Y_x: every correct answer, sorted."""
+    """Y_x: every correct answer, each once, in an order that depends on the numbers alone."""
     return _expressions_by_value(tuple(sorted(numbers))).get(target, [])
 
 
@@ -189,7 +191,9 @@ def _level(numbers: Sequence[int], target: int) -> int | None:
     count = len(solutions(numbers, target))
     if count < 2:
         return None
-    return (1 if count >= 4 else 2) if len(numbers) == 3 else (3 if count >= 12 else 4)
+    if len(numbers) == 3:
+        return 1
+    return 2 if count >= 16 else 3 if count >= 6 else 4
 
 
 def _question(name: str, numbers: list[int], target: int, level: int, rng: random.Random, curated: bool) -> Question:
@@ -213,7 +217,8 @@ def _curated_trace(numbers: list[int], target: int, reference: str, rng: random.
 def _blind_search(numbers: list[int], rng: random.Random) -> Practice:
     expressions = [_legal_expression(numbers, rng) for _ in range(rng.randint(1, 6))]
     values = [_value(*expression) for expression in expressions]
-    target = values[-1] if rng.random() < LUCKY else rng.randint(0, LARGEST_VALUE)
+    lucky = len(numbers) == 3 and rng.random() < LUCKY
+    target = values[-1] if lucky else rng.randint(0, LARGEST_VALUE)
     finished = target in values
     expressions = expressions[: values.index(target) + 1] if finished else expressions
     return Practice(

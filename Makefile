@@ -1,0 +1,58 @@
+# The project's commands; plain `make` lists them.  Each makes .venv first, when it is missing or when pyproject.toml
+# or the lock has changed since.  Works with GNU make 3.81 and a POSIX shell.
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help demo test lab check bench notebook lock clean
+.SUFFIXES:
+
+help:
+	@echo 'make demo      run the method on a tiny model (CPU, minutes) and write its report; again: it goes on from there'
+	@echo 'make lab       JupyterLab on notebooks/'
+	@echo 'make test      the tests, then every notebook from top to bottom'
+	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
+	@echo 'make bench     benchmarks/rates.py (the long one is run by name: .venv/bin/python benchmarks/tiny_methods.py)'
+	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
+	@echo 'make lock      write requirements-cpu.lock again; TORCH=x.y.z to move torch too'
+	@echo 'make clean     remove .venv, caches and built files; runs/ stays'
+	@echo
+	@echo 'PYTHON=python3.12 after any of them names the interpreter that makes .venv (make clean first, if it is there).'
+
+$(STAMP): pyproject.toml requirements-cpu.lock tools/setup_venv.sh
+	@sh tools/setup_venv.sh
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/varcore run --preset tiny --out runs/demo
+	$(BIN)/varcore view runs/demo
+
+test: $(STAMP)
+	$(BIN)/pytest tests
+	$(BIN)/pytest --nbmake notebooks
+
+lab: $(STAMP)
+	$(BIN)/jupyter-lab notebooks
+
+check: $(STAMP)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@out=$$($(BIN)/pyright 2>&1) || { printf '%s\n' "$$out"; exit 1; }
+	@$(BIN)/python tools/check_notebooks.py
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/rates.py
+
+notebook: $(STAMP)
+	@test -f '$(NB)' || { echo "make notebook: needs NB, the path of a notebook; got NB='$(NB)'. Try NB=notebooks/01_name.ipynb" >&2; exit 2; }
+	@$(BIN)/jupyter-nbconvert --log-level WARN --to notebook --inplace --execute '$(NB)' \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
+	@$(BIN)/python tools/check_notebooks.py '$(NB)'
+
+lock: $(STAMP)
+	@sh tools/lock.sh
+
+clean:
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""A verdict is one of four; a verifier that crashes is none of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from varcore.llm.verifiers import VerifierError, verify
+from varcore.tasks import Countdown, Question, Verdict
+
+QUESTION = Question("2-3-4=10", "4 2 3 = 10", 1, "4 * 3 - 2", 4)
+
+
+class Stub(Countdown):
+    """Answers with what it was given, or raises it."""
+
+    name = "stub"
+
+    def __init__(self, reply):
+        self.reply = reply
+
+    def verify(self, question, answer):
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def test_verdicts_keep_the_order_of_the_pairs():
+    answers = ["4 * 3 - 2", "2 + 3 + 4", "?", "2 * 3 + 4"]
+    found = verify(Countdown(), ((QUESTION, answer) for answer in answers))
+    assert found == [Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSED, Verdict.RIGHT]
+    assert verify(Countdown(), []) == []
+
+
+def test_a_crash_is_an_error_that_names_question_and_answer():
+    with pytest.raises(VerifierError, match="stub.*ZeroDivisionError.*2-3-4=10.*'1 / 0'") as error:
+        verify(Stub(ZeroDivisionError("boom")), [(QUESTION, "1 / 0")])
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_a_long_answer_does_not_fill_the_screen():
+    with pytest.raises(VerifierError) as error:
+        verify(Stub(ValueError("boom")), [(QUESTION, "9" * 10_000)])
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("reply", [True, None, "right", 1])
+def test_something_else_than_a_verdict_is_an_error(reply):
+    """Even the string "right", which equals Verdict.RIGHT: a verifier that returns strings may misspell the next."""
+    with pytest.raises(VerifierError, match="must return one of"):
+        verify(Stub(reply), [(QUESTION, "4")])
+
+
+def test_timeouts_pass_through():
+    assert verify(Stub(Verdict.TIMEOUT), [(QUESTION, "4")]) == [Verdict.TIMEOUT]

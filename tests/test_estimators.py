@@ -1,0 +1,328 @@
+"""estimators.py: goldens by hand, Theorem 1 by listing all answers, zero weights, vmap."""
+
+import inspect
+import math
+
+import jaxtyping
+import pytest
+import torch
+from helpers import INF, assert_exact, leaf
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles.enumeration import CORRECT, LatentModel
+
+from varcore import (
+    ShapeError,
+    accuracy_preferred_threshold,
+    accuracy_worst_case_variance,
+    effective_sample_size,
+    iwae_bound,
+    likelihood_worst_case_variance,
+    log_accuracy_correctness,
+    log_geometric_mean_correctness,
+    log_importance_weights,
+    log_likelihood_correctness,
+    normalized_weights,
+    tempered_log_weights,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+# pi(Y|x,z), three ways
+
+
+def test_likelihood_golden():
+    # two references of probability 1/4 and 1/8, mean 3/16; |Y| = 4 correct answers: 3/4
+    log_answers = torch.tensor([[1 / 4, 1 / 8]]).log().requires_grad_()
+    estimate = log_likelihood_correctness(log_answers, 4)
+    assert_exact(estimate.exp(), [0.75])
+    # d log(mean) / d log pi(y_r) is the share of y_r: 2/3 and 1/3
+    assert_exact(torch.autograd.grad(estimate.sum(), log_answers)[0], [[2 / 3, 1 / 3]])
+
+
+def test_likelihood_takes_one_size_per_question():
+    # B = 2 questions, K = 3 traces, R = 1 reference of probability 1/8; sizes 1 and 4
+    log_answers = torch.full((2, 3, 1), math.log(1 / 8))
+    expected = [[1 / 8] * 3, [1 / 2] * 3]
+    assert_exact(log_likelihood_correctness(log_answers, torch.tensor([1, 4])).exp(), expected)
+    assert_exact(log_likelihood_correctness(log_answers, torch.tensor([1.0, 4.0])).exp(), expected)
+
+
+def test_likelihood_with_every_correct_answer_is_exact():
+    model = LatentModel()
+    log_pi = model.answer_logits.detach().log_softmax(-1)[:, list(CORRECT)]
+    assert_exact(log_likelihood_correctness(log_pi, len(CORRECT)).exp(), model.correctness.detach())
+
+
+def test_likelihood_of_impossible_answers():
+    log_answers = torch.tensor([[-INF, -INF], [-INF, 0.0]], requires_grad=True)
+    estimate = log_likelihood_correctness(log_answers, 2)
+    assert_exact(estimate, [-INF, 0.0])
+    assert_exact(torch.autograd.grad(estimate.sum(), log_answers)[0], [[0.0, 0.0], [0.0, 1.0]])
+    assert log_likelihood_correctness(torch.zeros(1, 1), 0).item() == -INF
+
+
+def test_geometric_mean_golden():
+    # token probabilities 1/2 and 1/8: product 1/16, geometric mean 1/4; d/d(sum) = 1/2
+    log_answer = torch.tensor([1 / 16]).log().requires_grad_()
+    estimate = log_geometric_mean_correctness(log_answer, torch.tensor([2]))
+    assert_exact(estimate.exp(), [0.25])
+    assert_exact(torch.autograd.grad(estimate.sum(), log_answer)[0], [0.5])
+
+
+def test_geometric_mean_without_tokens_is_no_answer():
+    log_answer = leaf(0.0, -INF, -3.0)
+    estimate = log_geometric_mean_correctness(log_answer, torch.tensor([0, 4, 3]))
+    assert_exact(estimate, [-INF, -INF, -1.0])
+    assert_exact(torch.autograd.grad(estimate[0], log_answer)[0], [0.0, 0.0, 0.0])
+
+
+def test_accuracy_golden_and_edges():
+    # 3 of 8; none of 8; all of 8; no answers at all
+    estimate = log_accuracy_correctness(torch.tensor([3, 0, 8, 0]), torch.tensor([8, 8, 8, 0]))
+    assert_exact(estimate, [math.log(3 / 8), -INF, 0.0, -INF])
+    assert_exact(log_accuracy_correctness(torch.tensor([[3, 0]]), 8), [[math.log(3 / 8), -INF]])
+    impossible = log_accuracy_correctness(torch.tensor([9, -1, 1, 0]), torch.tensor([8, 8, 0, -1]))
+    assert impossible.isnan().all()
+    counts = leaf(3.0)
+    assert not log_accuracy_correctness(counts, 8).requires_grad
+
+
+def test_accuracy_dtype_follows_floating_counts():
+    assert log_accuracy_correctness(torch.tensor([1]), 2).dtype == torch.get_default_dtype()
+    assert log_accuracy_correctness(torch.tensor([1.0], dtype=torch.float32), torch.tensor([2])).dtype == torch.float32
+
+
+# Theorem 1, by listing
+
+
+def variance(probabilities, values):
+    mean = (probabilities * values).sum()
+    return (probabilities * (values - mean) ** 2).sum()
+
+
+def likelihood_variance(answers, size):
+    """One reference uniform on Y, the first `size` answers: each possible draw goes through the estimator."""
+    estimates = log_likelihood_correctness(answers[:size].log()[:, None], size).exp()
+    return variance(torch.full((size,), 1 / size), estimates)
+
+
+def accuracy_variance(answers, size):
+    """One answer from pi, accepted if it is among the first `size`."""
+    accepted = (torch.arange(len(answers)) < size).long()
+    return variance(answers, log_accuracy_correctness(accepted, 1).exp())
+
+
+@given(st.integers(1, 5), st.lists(st.floats(0.01, 1), min_size=6, max_size=6))
+def test_theorem_1_bounds_the_enumerated_variances(size, masses):
+    answers = torch.tensor(masses, dtype=torch.float64)
+    answers = answers / answers.sum()
+    a = answers[:size].sum()
+    assert likelihood_variance(answers, size) <= likelihood_worst_case_variance(a, size) + 1e-12
+    assert_exact(accuracy_variance(answers, size), accuracy_worst_case_variance(a))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("a", [0.1, 0.25, 0.7, 1.0])
+def test_theorem_1_is_attained_by_one_certain_answer(size, a):
+    answers = torch.zeros(size + 1)
+    answers[0], answers[-1] = a, 1 - a
+    assert_exact(likelihood_variance(answers, size), likelihood_worst_case_variance(torch.tensor(a), size))
+    # (|Y| - 1) a^2 by hand: |Y| = 4, a = 1/10 gives 3/100
+    if (size, a) == (4, 0.1):
+        assert_exact(likelihood_variance(answers, size), 0.03)
+
+
+@given(st.integers(1, 50), st.floats(0.001, 0.999))
+def test_threshold_is_where_the_worst_cases_cross(size, a):
+    a, sizes = torch.tensor(a, dtype=torch.float64), torch.tensor(size)
+    threshold = accuracy_preferred_threshold(sizes)
+    at_threshold = likelihood_worst_case_variance(threshold, sizes)
+    assert_exact(accuracy_worst_case_variance(threshold), at_threshold)
+    if abs(a - threshold) > 1e-6:
+        assert (accuracy_worst_case_variance(a) < likelihood_worst_case_variance(a, sizes)) == (a > threshold)
+
+
+def test_theorem_1_goldens():
+    # a = 1/4: likelihood (4 - 1)/16 = 3/16 = accuracy 1/4 * 3/4, as |Y| = 4 makes 1/4 the threshold
+    a = torch.tensor([0.25])
+    assert_exact(likelihood_worst_case_variance(a, torch.tensor([4])), [0.1875])
+    assert_exact(accuracy_worst_case_variance(a), [0.1875])
+    assert_exact(accuracy_preferred_threshold(torch.tensor([4, 1, 0])), [0.25, 1.0, INF])
+    assert_exact(likelihood_worst_case_variance(a, 1), [0.0])
+
+
+# Tempered weights
+
+
+def test_tempered_weights_golden():
+    # log pi = -6, log q = -2, |z| = 4, log a = -1: ratio -4, per token -1
+    logs = leaf(-6.0), leaf(-2.0), leaf(-1.0)
+    tokens = torch.tensor([4])
+    for exponent, expected, slope in ((None, -2.0, 0.25), (1, -5.0, 1.0), (0.5, -3.0, 0.5), (0, -1.0, 0.0)):
+        log_weights = tempered_log_weights(*logs, tokens, exponent)
+        assert_exact(log_weights, [expected])
+        grads = torch.autograd.grad(log_weights.sum(), logs, allow_unused=True, materialize_grads=True)
+        assert [g.item() for g in grads] == [slope, -slope, 1.0]
+
+
+def test_exponent_one_is_the_importance_weight():
+    log_prior, log_posterior, log_correctness = torch.randn(3, 2, 4)
+    log_correctness[0, 0], log_prior[1, 1], log_posterior[1, 1] = -INF, -INF, -INF
+    tempered = tempered_log_weights(log_prior, log_posterior, log_correctness, torch.full((2, 4), 7), 1.0)
+    assert_exact(tempered, log_importance_weights(log_prior, log_correctness, log_posterior))
+
+
+def test_each_trace_has_its_own_length():
+    log_prior, zero = torch.tensor([-6.0, -6.0, -6.0]), torch.zeros(3)
+    assert_exact(tempered_log_weights(log_prior, zero, zero, torch.tensor([1, 2, 3])), [-6.0, -3.0, -2.0])
+
+
+def test_integer_lengths_keep_float64():
+    # 1/3 through float32 would be wrong in the eighth digit
+    torch.set_default_dtype(torch.float32)
+    try:
+        log_prior = torch.tensor([-1.0], dtype=torch.float64)
+        zero = torch.zeros_like(log_prior)
+        assert abs(tempered_log_weights(log_prior, zero, zero, torch.tensor([3])).item() + 1 / 3) < 1e-15
+        assert abs(log_geometric_mean_correctness(log_prior, torch.tensor([3])).item() + 1 / 3) < 1e-15
+    finally:
+        torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.parametrize("exponent", [None, 1, 0.5, 0])
+def test_zero_weights_of_tempered_ratios(exponent):
+    # impossible under pi; never correct; both, and impossible under q; a padded row; an ordinary trace
+    log_prior = leaf(-INF, -1.0, -INF, 0.0, -4.0)
+    log_posterior = leaf(-1.0, -1.0, -INF, 0.0, -4.0)
+    log_correctness = leaf(-0.5, -INF, -INF, 0.0, -0.5)
+    log_weights = tempered_log_weights(
+        log_prior, log_posterior, log_correctness, torch.tensor([2, 2, 2, 0, 2]), exponent
+    )
+    impossible_under_pi = -0.5 if exponent == 0 else -INF  # ratio ** 0 = 1
+    assert_exact(log_weights, [impossible_under_pi, -INF, -INF, -INF, -0.5])
+    grads = torch.autograd.grad(
+        iwae_bound(log_weights),
+        (log_prior, log_posterior, log_correctness),
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    for grad in grads:
+        assert grad.isfinite().all()
+        assert torch.equal(grad[1:4], torch.zeros(3))
+
+
+@pytest.mark.parametrize("exponent", [-0.1, math.nan, INF])
+def test_impossible_exponents_are_refused(exponent):
+    one = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"exponent must be finite and at least 0, got .* 1/\|z\|"):
+        tempered_log_weights(one, one, one, torch.ones(1), exponent)
+
+
+# Effective sample size
+
+
+def test_effective_sample_size_golden():
+    # weights 1 and 3: 4^2 / (1 + 9) = 1.6
+    assert_exact(effective_sample_size(leaf(0.0, math.log(3.0))), 1.6)
+    # d/dl_1 of (r_1 + r_2)^2 / (r_1^2 + r_2^2) at (1, 3): 2*4*1/10 - 16*2/100 = 0.48, and the opposite for l_2
+    log_weights = leaf(0.0, math.log(3.0))
+    grad = torch.autograd.grad(effective_sample_size(log_weights), log_weights)[0]
+    assert_exact(grad, [0.48, -0.48])
+    assert_exact(effective_sample_size(torch.zeros(2, 5)), [5.0, 5.0])
+    assert_exact(effective_sample_size(torch.tensor([0.0, -INF, -INF, 0.0])), 2.0)
+    assert_exact(effective_sample_size(torch.tensor([[4.0]])), [1.0])
+
+
+def test_effective_sample_size_without_weight_is_zero():
+    log_weights = torch.tensor([[-INF, -INF], [0.0, 0.0]], requires_grad=True)
+    size = effective_sample_size(log_weights)
+    assert_exact(size, [0.0, 2.0])
+    assert torch.equal(torch.autograd.grad(size.sum(), log_weights)[0], torch.zeros(2, 2))
+    assert effective_sample_size(torch.tensor([INF, 0.0])).isnan()
+    assert effective_sample_size(torch.tensor([math.nan, -INF])).isnan()
+
+
+@given(st.lists(st.floats(-40, 40), min_size=1, max_size=6), st.floats(-40, 40))
+def test_effective_sample_size_properties(values, shift):
+    log_weights = torch.tensor(values, dtype=torch.float64)
+    size = effective_sample_size(log_weights)
+    assert 1 - 1e-12 <= size <= len(values) + 1e-12
+    assert_exact(effective_sample_size(log_weights + shift), size, atol=1e-10)
+    assert_exact(effective_sample_size(log_weights.flip(-1)), size, atol=1e-10)
+    # doubling every sample doubles the size
+    assert_exact(effective_sample_size(log_weights.repeat(2)), 2 * size, atol=1e-10)
+    assert_exact(1 / normalized_weights(log_weights).pow(2).sum(), size)
+
+
+# Autograd, vmap, dtypes, errors
+
+
+def test_gradcheck():
+    a, b, c = torch.randn(3, 2, 4).requires_grad_().unbind()
+    lengths = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    for exponent in (None, 0.3):
+        assert torch.autograd.gradcheck(lambda *x, e=exponent: tempered_log_weights(*x, lengths, e), (a, b, c))
+    assert torch.autograd.gradcheck(effective_sample_size, a)
+    assert torch.autograd.gradgradcheck(effective_sample_size, a)
+    assert torch.autograd.gradcheck(lambda x: log_likelihood_correctness(x, 3), a)
+    assert torch.autograd.gradcheck(lambda x: log_geometric_mean_correctness(x, lengths), a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vmap_agrees_with_batches_and_dtype_is_kept(dtype):
+    a, b, c = torch.randn(3, 3, 4, dtype=dtype)
+    c[0] = -INF
+    lengths, counts, sizes = torch.randint(0, 9, (3, 4)), torch.randint(0, 4, (3, 4)), torch.tensor([1, 2, 3])
+    references = torch.randn(3, 4, 2, dtype=dtype)
+    for function, args in (
+        (tempered_log_weights, (a, b, c, lengths)),
+        (lambda *x: tempered_log_weights(*x, 0.5), (a, b, c, lengths)),
+        (lambda *x: tempered_log_weights(*x, 0), (a, b, c, lengths)),
+        (effective_sample_size, (c,)),
+        (log_likelihood_correctness, (references, sizes)),
+        (lambda x: log_likelihood_correctness(x, 2), (references,)),
+        (log_geometric_mean_correctness, (a, lengths)),
+        (log_accuracy_correctness, (counts.to(dtype), counts + 1)),
+        (lambda x: log_accuracy_correctness(x, 3), (counts.to(dtype),)),
+        (likelihood_worst_case_variance, (a, counts)),
+        (accuracy_worst_case_variance, (a,)),
+    ):
+        result = function(*args)
+        assert result.dtype == dtype
+        assert not result.isnan().any()
+        torch.testing.assert_close(torch.func.vmap(function)(*args), result)
+        looped = torch.stack([function(*(x[i] for x in args)) for i in range(3)])
+        torch.testing.assert_close(looped, result)
+    shared = torch.func.vmap(tempered_log_weights, in_dims=(0, None, None, None))(a, b[0], c[1], lengths[0])
+    expected = tempered_log_weights(a, b[0].expand(3, 4), c[1].expand(3, 4), lengths[0].expand(3, 4))
+    torch.testing.assert_close(shared, expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (tempered_log_weights, [(2, 3), (2, 3), (2, 3), (3,)]),
+        (log_geometric_mean_correctness, [(2, 3), (2,)]),
+        (log_accuracy_correctness, [(2, 3), (2,)]),
+        (likelihood_worst_case_variance, [(2, 3), (3,)]),
+        (log_likelihood_correctness, [(2, 3, 4), (3,)]),
+    ],
+)
+def test_shapes_are_not_broadcast(function, shapes):
+    args = [torch.ones(shape) for shape in shapes]
+    with pytest.raises(jaxtyping.TypeCheckError):
+        function(*args)
+    pattern = rf"{function.__name__}: .*\({', '.join(map(str, shapes[0]))}\)"
+    with pytest.raises(ShapeError, match=pattern):
+        inspect.unwrap(function)(*args)
+
+
+def test_missing_axes_are_refused():
+    with pytest.raises(ShapeError, match="effective_sample_size: needs at least one sample"):
+        effective_sample_size(torch.zeros(2, 0))
+    with pytest.raises(ShapeError, match="log_likelihood_correctness: needs at least one sample"):
+        log_likelihood_correctness(torch.zeros(2, 3, 0), 2)
+    with pytest.raises(ShapeError, match="unsqueeze"):
+        inspect.unwrap(log_likelihood_correctness)(torch.zeros(3), 2)
