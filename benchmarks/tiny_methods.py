@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def one_run(regime: str, seed: int, runs: Path) -> dict:
-    """A run in a process of its own, on one thread, so that several can share the machine without disturbing another."""
+    """A run in a process of its own, on one thread, so that several can share the machine."""
     command = [sys.executable, "-m", "varcore.cli", "run", "--preset", regime, "--seed", str(seed), "--json"]
     command += ["--methods", METHODS, "--threads", "1", "--out", str(runs / f"{regime}-{seed}")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

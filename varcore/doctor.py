@@ -86,5 +86,5 @@ def _speed() -> Finding:
     steps = config.base.steps + config.initial.steps + config.posterior.steps + 3 * config.reasoner.steps
     # sampling, answering and scoring take about as long as the training does (see compute.json of a run)
     minutes = 2 * steps * config.reasoner.batch_size * 40 / rate / 60
-    text = f"{rate:,.0f} training tokens/s on {torch.get_num_threads()} threads; make demo should take about {minutes:.0f} min"
-    return Finding("speed", text)
+    threads = torch.get_num_threads()
+    return Finding("speed", f"{rate:,.0f} training tokens/s on {threads} threads; make demo: about {minutes:.0f} min")

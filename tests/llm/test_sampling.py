@@ -80,7 +80,7 @@ def test_a_group_is_not_one_rollout_copied(make_sampler):
 
 
 def test_equal_seeds_after_different_prompts_are_not_in_step(make_sampler, small):
-    """The same stream of uniforms meets other probabilities: a fact to know of, and the reason seeds name the question."""
+    """The same stream of uniforms meets other probabilities; seeds name the question all the same."""
     one, other = make_sampler(small).sample([Request((5, 6), 1), Request((7,), 1)])
     again, _ = make_sampler(small).sample([Request((5, 6), 1), Request((7,), 2)])
     assert one == again
@@ -165,7 +165,7 @@ def test_a_marker_that_begins_in_the_prompt_does_not_stop(make_sampler, small):
     samples = make_sampler(small, stop=(1, 2), max_tokens=3).sample([Request((5, 1), seed) for seed in range(400)])
     continued = [sample for sample in samples if sample.ids[0] == 2]
     assert continued
-    assert all(len(sample.ids) == 3 or sample.stopped and sample.ids[1:] == (1, 2) for sample in continued)
+    assert all(len(sample.ids) == 3 or (sample.stopped and sample.ids[1:] == (1, 2)) for sample in continued)
     assert all(len(sample.ids) >= 2 for sample in samples)
 
 

@@ -34,9 +34,13 @@ def everything(folder: Path) -> set[str]:
 def test_a_body_that_raises_leaves_the_old_file_and_no_other(tmp_path, error):
     path = tmp_path / "a.json"
     storage.write_json(path, {"old": 1})
-    with pytest.raises(type(error)), storage.replacing(path) as temporary:
+
+    def write_half(temporary: Path) -> None:
         temporary.write_text("half")
         raise error
+
+    with pytest.raises(type(error)), storage.replacing(path) as temporary:
+        write_half(temporary)
     assert storage.read_json(path) == {"old": 1}
     assert everything(tmp_path) == {"a.json"}
 
@@ -46,10 +50,14 @@ def test_a_body_that_raises_leaves_the_old_folder_and_no_other(tmp_path):
     with storage.replacing(folder) as temporary:
         temporary.mkdir()
         (temporary / "weights").write_text("old")
-    with pytest.raises(RuntimeError), storage.replacing(folder) as temporary:
+
+    def write_half(temporary: Path) -> None:
         temporary.mkdir()
         (temporary / "weights").write_text("half")
         raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"), storage.replacing(folder) as temporary:
+        write_half(temporary)
     assert everything(tmp_path) == {"model", "model/weights"}
     assert (folder / "weights").read_text() == "old"
 

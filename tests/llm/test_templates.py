@@ -30,7 +30,7 @@ def plain(text: str) -> tuple[int, ...]:
 @given(hostile)
 @example(" ")
 @example("  4")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_text_round_trips_through_traces_and_answers(text):
     """A text that begins with a combining mark joins the space before it, hence the comparison of whole strings."""
     normal = unicodedata.normalize("NFC", " " + text)
@@ -39,7 +39,7 @@ def test_text_round_trips_through_traces_and_answers(text):
 
 
 @given(hostile, hostile)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_markers_in_a_question_or_hint_stay_letters(question, hint):
     assert not RESERVED & set(TEMPLATE.text(question))
     ids = TEMPLATE.hinted_prompt(question, hint)

@@ -341,7 +341,7 @@ def test_without_a_folder_nothing_is_written(make_model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("examples", [[], [Example((1,), (2,), 0.0)], [Example((1,), (), 1.0)]])
 def test_nothing_to_learn_from_is_an_error_with_a_way_out(model, examples):
     before = weights_of(model)
-    with pytest.raises(ValueError, match="nothing to learn from.*mix in curated"):
+    with pytest.raises(ValueError, match=r"nothing to learn from.*mix in curated"):
         finetune(model, examples, SHORT, 0)
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
 
@@ -395,7 +395,9 @@ def test_without_muon_adamw_takes_everything(make_model):
 
 
 def test_settings_reach_the_optimisers(make_model):
-    settings = dataclasses.replace(SHORT, learning_rate=0.125, muon_learning_rate=0.25, betas=(0.5, 0.75), weight_decay=0.0625)
+    settings = dataclasses.replace(
+        SHORT, learning_rate=0.125, muon_learning_rate=0.25, betas=(0.5, 0.75), weight_decay=0.0625
+    )
     adamw, muon = training._optimizers(make_model(vocabulary=20), settings)
     assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (0.125, 0.25)
     assert adamw.param_groups[0]["betas"] == (0.5, 0.75)

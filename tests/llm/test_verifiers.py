@@ -32,7 +32,7 @@ def test_verdicts_keep_the_order_of_the_pairs():
 
 
 def test_a_crash_is_an_error_that_names_question_and_answer():
-    with pytest.raises(VerifierError, match="stub.*ZeroDivisionError.*2-3-4=10.*'1 / 0'") as error:
+    with pytest.raises(VerifierError, match=r"stub.*ZeroDivisionError.*2-3-4=10.*'1 / 0'") as error:
         verify(Stub(ZeroDivisionError("boom")), [(QUESTION, "1 / 0")])
     assert isinstance(error.value.__cause__, ZeroDivisionError)
 

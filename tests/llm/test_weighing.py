@@ -1,4 +1,4 @@
-"""Weights against plain Python on lists, for every rule; selections, gates, and what questions without weight become."""
+"""Weights against plain Python on lists, for every rule; selections, gates, and questions without weight."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_weights_equal_a_computation_by_hand(random_table, estimator, exponent):
         for rows in groups(weighed):
             expected = weights_by_hand(rows, rule)
             assert [row["weight"] for row in rows] == pytest.approx(expected, rel=1e-9, abs=0)
-            assert [math.exp(row["log_weight"]) for row in rows] == pytest.approx([rho(r, rule) for r in rows], rel=1e-9)
+            assert [math.exp(row["log_weight"]) for row in rows] == pytest.approx(
+                [rho(r, rule) for r in rows], rel=1e-9
+            )
             assert [row["chosen"] for row in rows] == [value > 0 for value in expected]
             if not any(expected):
                 unusable.append(rows[0]["question_id"])
@@ -110,7 +112,10 @@ def test_the_random_ledger_holds_every_case(random_table):
     assert {row["closed"] for row in rows} == {True, False}
     assert any(not row["num_correct"] for row in rows if row["closed"])
     assert weigh(random_table(), WeightRule(), 0)[1].unusable[0][0] == "q0"
-    gated = [sum(map(len, weigh(random_table(), WeightRule(gate=gate, threshold=-1.5), 0)[0]["flags"].to_pylist())) for gate in GATES]
+    gated = [
+        sum(map(len, weigh(random_table(), WeightRule(gate=gate, threshold=-1.5), 0)[0]["flags"].to_pylist()))
+        for gate in GATES
+    ]
     assert len(set(gated)) == 3
 
 
@@ -154,7 +159,7 @@ def test_nothing_usable_at_all_is_counted_not_nan(make_table):
 
 def test_a_weight_that_underflows_is_zero_and_said_to_be(make_table):
     far = {"log_pi": [-1e4, -1e4, -1e4], "log_q": [-1.0, -1.0, -1.0]}
-    weighed, summary = weigh(make_table([far, far]), WeightRule(exponent=1.0, normalized=False), 0)
+    weighed, _ = weigh(make_table([far, far]), WeightRule(exponent=1.0, normalized=False), 0)
     assert weighed["weight"].to_pylist() == [0.0, 0.0]
     assert not any(weighed["chosen"].to_pylist())
     normalized, _ = weigh(make_table([far, far]), WeightRule(exponent=1.0), 0)
@@ -281,7 +286,9 @@ def test_examples_of_a_trace_sum_to_its_weight(random_table):
 def test_the_examples_have_the_gradient_that_the_docstring_promises(make_table, make_model):
     """w (grad log pi(z|x) + mean over correct draws of grad log pi(y|x,z)), by one backward pass per draw."""
     answers = {"answer_ids": [[20, 3], [21, 3], [20, 3], [22, 3]], "verdicts": ["right", "right", "right", "wrong"]}
-    table = make_table([{**answers, "num_correct": 3, "num_answers": 4}, {"trace_ids": [12, 2], "log_pi": [-1, -1], "log_q": [-2, -1]}])
+    table = make_table(
+        [{**answers, "num_correct": 3, "num_answers": 4}, {"trace_ids": [12, 2], "log_pi": [-1, -1], "log_q": [-2, -1]}]
+    )
     weighed, _ = weigh(table, WeightRule(), 0)
     model = make_model()
 

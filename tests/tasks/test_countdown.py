@@ -35,7 +35,7 @@ def judge(question: str, answer: str) -> str:
     if len(answer) > 200 or any(blank != " " for blank in blanks):
         return "unparsed"
     for place, word in enumerate(words):
-        if place % 2 == 0 and NUMERAL.fullmatch(word) is None or place % 2 == 1 and word not in {"+", "-", "*"}:
+        if (place % 2 == 0 and NUMERAL.fullmatch(word) is None) or (place % 2 == 1 and word not in {"+", "-", "*"}):
             return "unparsed"
     if len(words) % 2 == 0:
         return "unparsed"
@@ -152,14 +152,14 @@ def expressions(draw) -> tuple[str, str]:
 
 
 @given(expressions())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_verifier_agrees_with_a_naive_one(case):
     text, answer = case
     assert TASK.verify(Question("", text, 1, ""), answer) == judge(text, answer)
 
 
 @given(st.one_of(st.text(max_size=40), st.text("0123456789+-* ", max_size=30)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_verifier_judges_any_text_without_raising(answer):
     assert TASK.verify(QUESTION, answer) == judge(QUESTION.text, answer)
 
@@ -222,7 +222,7 @@ def test_values_may_touch_the_ends_of_the_range_but_not_leave_it():
 
 
 @given(st.lists(st.integers(1, 13), min_size=3, max_size=4), st.integers(0, 99))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_solutions_are_complete(numbers, target):
     found = countdown.solutions(numbers, target)
     assert len(found) == len(set(found))

@@ -25,7 +25,7 @@ from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
 from varcore.llm.stages import Metrics, Workbench
 from varcore.llm.training import Example
-from varcore.llm.weighing import WeightRule, compare, weigh
+from varcore.llm.weighing import WeightRule, compare, training_examples, weigh
 
 
 @dataclass(frozen=True)
@@ -182,5 +182,5 @@ TRAINING_SETS: dict[str, Callable[[Workbench, int], list[Example]]] = {
     "nohint": lambda b, t: stages.weighted_examples(b, b.table(1, "extra"), b.config.rule.exponent),
     "accuracy": lambda b, t: stages.weighted_examples(b, b.table(t, "posterior"), 0.0),
     "direct": lambda b, t: stages.direct_examples(b),
-    "vr": lambda b, t: stages.weighted_examples(b, b.table(t, "posterior"), b.config.rule.exponent),
+    "vr": lambda b, t: training_examples(b.table(t, "posterior"), b.config.rule),  # the weights that stage weigh wrote
 }

@@ -157,14 +157,14 @@ def _interval(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.lower, "high": interval.upper}
 
 
-def spent(costs: dict[str, Any], role: str) -> dict[str, float]:
+def spent(costs: dict[str, Any], role: str) -> dict[str, int | float]:
     """Samples, tokens and FLOPs of the stages that a method needed after pi_0; evaluation is not counted.
 
-    `final_steps` are the optimiser steps of the method's own reasoner, the same for all methods; `optimizer_steps`
-    count a posterior's training too.
+    `final_steps` are the optimiser steps of the method's own reasoner, earlier rounds included, the same for all
+    methods; `optimizer_steps` count a posterior's training too.
     """
-    own = [name for name in costs if re.fullmatch(rf"train-reasoner-{role}(-round\d+)?", name)]
-    shared = [name for name in costs if role in NEEDS and re.fullmatch(NEEDS[role], name)]
+    pattern = rf"train-reasoner-{role}" + (f"|{NEEDS[role]}" if role in NEEDS else "")
+    needed = [name for name in costs if re.fullmatch(pattern, name)]
     fields = (
         "samples",
         "sampled_tokens",
@@ -174,8 +174,9 @@ def spent(costs: dict[str, Any], role: str) -> dict[str, float]:
         "flops",
         "seconds",
     )
-    total = {field: sum(costs[name][field] for name in own + shared) for field in fields}
-    return {**total, "final_steps": sum(costs[name]["optimizer_steps"] for name in own)}
+    total = {field: sum(costs[name][field] for name in needed) for field in fields}
+    reasoners = [name for name in needed if name.startswith("train-reasoner")]
+    return {**total, "final_steps": sum(costs[name]["optimizer_steps"] for name in reasoners)}
 
 
 _HINTED = r"(sample-prior|verify-prior|train-posterior|sample-posterior|score|verify|weigh)-\d+"

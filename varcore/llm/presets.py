@@ -52,9 +52,9 @@ class Config:
     posterior_data: str = "both"
     mix_curated: bool = True
     rule: WeightRule = field(default_factory=WeightRule)
-    corpus_texts: int = 41_600
+    corpus_texts: int = 64_000
     base: TrainSettings = field(
-        default_factory=lambda: TrainSettings(1300, learning_rate=1e-2, muon_learning_rate=3e-2)
+        default_factory=lambda: TrainSettings(2000, learning_rate=1e-2, muon_learning_rate=3e-2)
     )
     initial: TrainSettings = field(default_factory=lambda: TrainSettings(300, learning_rate=5e-3))
     posterior: TrainSettings = field(
@@ -109,7 +109,7 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     return _override(config, changes, "config")
 
 
-def _override(settings: Any, changes: dict[str, Any], where: str) -> Any:
+def _override(settings: Any, changes: Any, where: str) -> Any:
     if not isinstance(changes, dict):
         raise ValueError(f"{where} must be an object of settings, got {changes!r}.")
     names = {f.name for f in dataclasses.fields(settings)}

@@ -52,15 +52,22 @@ class RunDirectory:
         self.path, self.config = path, config
         if (path / "config.json").exists():
             _require_same(path, config)
-        elif path.exists() and (not path.is_dir() or any(p.name != "run.lock" for p in path.iterdir())):
+        elif path.exists() and (not path.is_dir() or any(not _hardly_begun(p.name) for p in path.iterdir())):
             raise RunDirectoryError(f"{path} exists and is not a run of varcore. Choose another --out, or empty it.")
         self._lock()
-        storage.remove_leftovers(path)
-        if not (path / "config.json").exists():
-            storage.write_json(path / "environment.json", environment())
-            storage.write_json(path / "config.json", {"format": FORMAT, **presets.to_dict(config)})
-        state = path / "state.json"
-        self.stages: list[str] = storage.read_json(state)["done"] if state.exists() else []
+        try:
+            self.stages = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> list[str]:
+        storage.remove_leftovers(self.path)
+        if not (self.path / "config.json").exists():
+            storage.write_json(self.path / "environment.json", environment())
+            storage.write_json(self.path / "config.json", {"format": FORMAT, **presets.to_dict(self.config)})
+        state = self.path / "state.json"
+        return storage.read_json(state)["done"] if state.exists() else []
 
     def done(self, stage: str) -> bool:
         return stage in self.stages
@@ -116,6 +123,11 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: version(name) for name in packages},
     }
+
+
+def _hardly_begun(name: str) -> bool:
+    """What a run that was killed before its config.json stood may have left."""
+    return name in ("run.lock", "environment.json") or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _require_same(path: Path, config: presets.Config) -> None:

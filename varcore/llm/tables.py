@@ -19,10 +19,13 @@ NAMES = {
     "accuracy": "accuracy-only",
 }
 NAMES |= {"direct": "direct", "vr": "VR"}
+SHORT = {**NAMES, "pi0": "pi0", "sft": "SFT", "accuracy": "acc.-only"}
 
 
 def show_results(console: Console, results: dict[str, Any], path: Path) -> None:
     """The score table, the paired differences, what each method spent, and what it means in words."""
+    order = [role for role in NAMES if role in results["methods"]]
+    results = {**results, **{part: {role: results[part][role] for role in order} for part in ("methods", "spent")}}
     console.print()
     console.print(score_table(results))
     if results["differences"]:
@@ -38,26 +41,26 @@ def show_results(console: Console, results: dict[str, Any], path: Path) -> None:
 def score_table(results: dict[str, Any]) -> Table:
     """Avg@k and Pass@k per method, in per cent, with 95% intervals over questions."""
     k, levels = results["methods"]["pi0"]["k"], sorted(results["levels"])
-    table = Table(title=f"Held-out {results['split']} questions, per cent [95% interval over questions]")
+    table = Table(title=f"Held-out {results['split']} questions, per cent ± half a 95% interval")
     table.add_column("method", no_wrap=True)
-    for name in (f"Avg@{k}", f"Pass@{k}", f"hardest Avg@{k}", f"hardest Pass@{k}"):
+    for name in (f"Avg@{k}", f"Pass@{k}", f"hardest\nAvg@{k}", f"hardest\nPass@{k}"):
         table.add_column(name, justify="right", no_wrap=True)
     for role, scores in results["methods"].items():
         cells = [scores[group][kind] for group in ("all", levels[-1]) for kind in ("avg", "pass")]
-        table.add_row(NAMES[role], *(_percent(cell) for cell in cells), style="bold" if role == "vr" else "")
+        table.add_row(NAMES[role], *(_cell(cell) for cell in cells), style="bold" if role == "vr" else "")
     return table
 
 
 def difference_table(results: dict[str, Any]) -> Table:
     """Paired differences on the same questions, in percentage points."""
     k, levels = results["methods"]["pi0"]["k"], sorted(results["levels"])
-    table = Table(title="Paired differences on the same questions, percentage points [95% interval]")
+    table = Table(title="Paired differences on the same questions, points ± half a 95% interval")
     table.add_column("difference", no_wrap=True)
-    for name in (f"Avg@{k}", f"Pass@{k}", f"hardest Avg@{k}", f"hardest Pass@{k}"):
+    for name in (f"Avg@{k}", f"Pass@{k}", f"hardest\nAvg@{k}", f"hardest\nPass@{k}"):
         table.add_column(name, justify="right", no_wrap=True)
     for pair, groups in results["differences"].items():
         cells = [groups[group][kind] for group in ("all", levels[-1]) for kind in ("avg", "pass")]
-        table.add_row(" - ".join(NAMES[role] for role in pair.split(" - ")), *(_percent(cell, "+") for cell in cells))
+        table.add_row(" - ".join(SHORT[role] for role in pair.split(" - ")), *(_cell(cell, "+") for cell in cells))
     return table
 
 
@@ -65,7 +68,7 @@ def spent_table(results: dict[str, Any]) -> Table:
     """What each method spent after pi0."""
     table = Table(title="Spent after pi0 (evaluation not counted)")
     table.add_column("method", no_wrap=True)
-    for name in ("draws", "sampled tokens", "trained tokens", "final steps", "TFLOPs", "seconds"):
+    for name in ("draws", "sampled\ntokens", "trained\ntokens", "final\nsteps", "TFLOPs", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for role, cost in results["spent"].items():
         if role != "pi0":
@@ -102,7 +105,7 @@ def sentences(results: dict[str, Any]) -> list[str]:
 def show_rules(console: Console, own: WeightRule, other: WeightRule, change: dict[str, Any]) -> None:
     """Two rules on the same traces, side by side."""
     table = Table(title="Two weight rules on the same traces")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("this run's rule")
     table.add_column("asked for")
     table.add_row("rule", describe(own), describe(other))
@@ -114,13 +117,18 @@ def show_rules(console: Console, own: WeightRule, other: WeightRule, change: dic
     table.add_row("questions without a usable trace", f"{len(old.unusable):,}", f"{len(new.unusable):,}")
     console.print(table)
     console.print(
-        f"Weight moved to other traces: {100 * moved.total_variation:.1f}% on average over questions; the heaviest trace "
-        f"changes in {100 * moved.heaviest_changed:.1f}% of questions."
+        f"Weight moved to other traces: {100 * moved.total_variation:.1f}% on average over questions; the heaviest "
+        f"trace changes in {100 * moved.heaviest_changed:.1f}% of questions."
     )
     for id_, reason in new.unusable[:10]:
         console.print(f"  without a usable trace: {id_} ({reason})", markup=False)
     if len(new.unusable) > 10:
         console.print(f"  ... and {len(new.unusable) - 10} more; --json lists all.")
+
+
+def _cell(cell: dict[str, float], sign: str = "") -> str:
+    """``42.7 ±2.8``: short, so that a table fits a terminal of 80 columns."""
+    return f"{100 * cell['mean']:{sign}.1f} ±{50 * (cell['high'] - cell['low']):.1f}"
 
 
 def _percent(cell: dict[str, float], sign: str = "") -> str:

@@ -42,8 +42,8 @@ class Template:
         self.answer_close = self._marker(markers.answer_close)
         if not self.trace_close or not self.answer_close:
             raise ValueError(
-                "Template: trace_close and answer_close must not be empty, or nothing would ever end; got "
-                f"{markers.trace_close!r} and {markers.answer_close!r}. Name the strings that end a trace and an answer."
+                "Template: trace_close and answer_close must not be empty, or no sample would end; got "
+                f"{markers.trace_close!r} and {markers.answer_close!r}. Name the strings that end each."
             )
 
     def prompt(self, question: str) -> Ids:

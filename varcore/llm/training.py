@@ -167,7 +167,7 @@ def _check_weights(examples: Sequence[Example]) -> None:
         if not (math.isfinite(example.weight) and example.weight >= 0):
             raise ValueError(f"finetune: weights must be finite and >= 0, got {example.weight}. Check the weighing.")
         if not example.prompt:
-            raise ValueError("finetune: every prompt needs at least one token, got an empty one. Begin it with a marker.")
+            raise ValueError("finetune: every prompt needs at least one token, got an empty one. Add a marker.")
     if not any(example.weight > 0 and example.response for example in examples):
         raise ValueError(
             f"finetune: none of {len(examples)} examples has a positive weight and a response, so there is nothing to "

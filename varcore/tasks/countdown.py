@@ -25,16 +25,18 @@ from varcore.tasks.base import Practice, Question, Verdict
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 LARGEST_VALUE = 99
 LARGEST_NUMBER = 13
-SPLITS = {
-    "train": range(0, 70),
-    "validation": range(70, 80),
-    "test": range(80, 100),
-}  # per cent of all questions
+# per cent of all questions, by a hash of the sorted numbers and the target
+SPLITS = {"train": range(0, 70), "validation": range(70, 80), "test": range(80, 100)}
 NUMERALS = frozenset(map(str, range(LARGEST_VALUE + 1)))
 LONGEST_ANSWER = 200  # characters; nothing longer is parsed
-CONTINUE_SEARCH = 0.6  # a curated trace misses again with this probability: memoryless, so an attempt's position
-LUCKY = 0.8  # share of practice texts on three numbers whose search ends at its target
-MOST_MISSES = 8  # tells nothing about whether it will succeed, and the model has to look at the value to write OK
+# A curated trace misses again with this probability.  Memoryless, so that an attempt's position tells nothing about
+# whether it will succeed: the model has to look at the value to write OK.
+CONTINUE_SEARCH = 0.6
+MOST_MISSES = 8
+# Practice texts: short ones, and many that hit, because a base model that has not learned to tell a hit from a miss by
+# the end of its training makes a reasoner that says OK to anything.
+LUCKY = 0.8  # share of texts on three numbers whose search ends at its target
+MOST_BLIND_ATTEMPTS = 3
 
 
 class Countdown:
@@ -98,7 +100,7 @@ class Countdown:
         return write_attempt([int(word) for word in words[::2]], words[1::2], parse_question(question.text)[1])
 
     def corpus(self, count: int, seed: int) -> list[Practice]:
-        """Blind searches on training numbers: attempts drawn at random, six at most.
+        """Blind searches on training numbers: attempts drawn at random, three at most.
 
         They teach form, arithmetic and how to tell a hit from a miss.  On three numbers most of them (LUCKY) have as
         target the value that the last attempt happens to reach, so that it says OK and an answer follows; the others,
@@ -215,7 +217,7 @@ def _curated_trace(numbers: list[int], target: int, reference: str, rng: random.
 
 
 def _blind_search(numbers: list[int], rng: random.Random) -> Practice:
-    expressions = [_legal_expression(numbers, rng) for _ in range(rng.randint(1, 6))]
+    expressions = [_legal_expression(numbers, rng) for _ in range(rng.randint(1, MOST_BLIND_ATTEMPTS))]
     values = [_value(*expression) for expression in expressions]
     lucky = len(numbers) == 3 and rng.random() < LUCKY
     target = values[-1] if lucky else rng.randint(0, LARGEST_VALUE)

@@ -57,7 +57,7 @@ def introduction(view: RunView) -> str:
         paragraph(
             f"Task {config.task}, seed {config.seed}, {_rounds(config.rounds)}. {config.num_train:,} training "
             f"questions, {config.num_curated:,} of them with a worked trace; {config.posterior_traces} traces per "
-            f"question from q and {config.answers} answers after each; {_presets(view)}."
+            f"question from q and {config.answers} answers after each; {_evaluated(view)}."
         ),
         table(
             "The reasoners that are compared",
@@ -116,10 +116,10 @@ def _rounds(count: int) -> str:
     return "one round" if count == 1 else f"{count} rounds"
 
 
-def _presets(view: RunView) -> str:
+def _evaluated(view: RunView) -> str:
     config = view.config
     questions = config.num_test if config.evaluation_split == "test" else config.num_validation
-    return f"the results are from {questions:,} {config.evaluation_split} questions, {config.evaluation_samples} answers each"
+    return f"results from {questions:,} {config.evaluation_split} questions, {config.evaluation_samples} answers each"
 
 
 def _against_preset(view: RunView) -> str:

@@ -62,15 +62,15 @@ def question(row: dict[str, Any], template: Template) -> dict[str, Any]:
 def trace(row: dict[str, Any], template: Template) -> dict[str, Any]:
     """One trace in the browser's words; what a later stage has not filled yet is None."""
     length = len(row["trace_ids"])
-    scored = row["log_pi"] is not None and row["log_q"] is not None
-    ratios = [p - q for p, q in zip(row["log_pi"], row["log_q"], strict=True)] if scored else []
+    log_pi, log_q = row["log_pi"], row["log_q"]
+    ratios = None if log_pi is None or log_q is None else [p - q for p, q in zip(log_pi, log_q, strict=True)]
     text = template.read_trace(row["trace_ids"])
     return {
         "index": row["trace_index"],
         "text": _shortened(text),
         "closed": row["closed"],
         "tokens": length,
-        "ratio": _rounded(math.fsum(ratios)) if scored else None,
+        "ratio": None if ratios is None else _rounded(math.fsum(ratios)),
         "worst": _rounded(min(ratios)) if ratios else None,
         "correct": row["num_correct"],
         "answers": row["num_answers"],
@@ -96,5 +96,5 @@ def _shortened(text: str) -> str:
     return f"{begin}\n[… {len(text) - len(begin) - len(end):,} characters left out …]\n{end}"
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: int | float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from transformers import AutoTokenizer
 
@@ -96,8 +97,8 @@ def _round_weights(view: RunView, round_: int, found: pa.Table) -> list[str]:
     said = f"Rule: {describe(rule)}. {usable:,} of {summary.questions:,} questions have a usable trace. "
     if usable:
         said += (
-            f"Of their {count} traces, {number(summary.mean_effective_sample_size, 2)} count effectively on average, and "
-            f"the heaviest carries {number(100 * summary.mean_max_weight, 2)}% of the weight."
+            f"Of their {count} traces, {number(summary.mean_effective_sample_size, 2)} count effectively on average, "
+            f"and the heaviest carries {number(100 * summary.mean_max_weight, 2)}% of the weight."
         )
     else:
         said += "Every weight is zero: these traces train nothing."
@@ -170,7 +171,7 @@ def _own_traces(view: RunView, round_: int, hints: dict[str, tuple[int, list[int
     if prior is None:
         return []
     shares, work = [], 0
-    for row in prior.filter(pa.compute.equal(prior["trace_index"], 0)).select(["question_id", "trace_ids"]).to_pylist():
+    for row in prior.filter(pc.field("trace_index") == 0).select(["question_id", "trace_ids"]).to_pylist():
         level, hint = hints[row["question_id"]]
         work += len(hint) * len(row["trace_ids"])
         if work > BASELINE_WORK:

@@ -45,7 +45,7 @@ def method_bars(results: Results, *, interval: str = "over questions", columns: 
         scores = {role: _percent(method[group]["avg"]) for role, method in methods.items()}
         where = place(index, min(columns, len(groups)))
         _score_bars(figure, scores, where)
-        figure.update_xaxes(title_text=f"Avg@{k}, % of samples that are correct", ticksuffix="%", matches="x", **where)
+        figure.update_xaxes(title_text=f"Avg@{k}, % of samples that are correct", ticksuffix="%", **where)
     ends = [_percent(m[g]["avg"])[end] for m in methods.values() for g, _ in groups for end in ("mean", "high")]
     bare(figure)
     figure.update_xaxes(range=[0, 1.2 * max([e for e in ends if math.isfinite(e)] + [0.5])])
@@ -56,27 +56,23 @@ def method_bars(results: Results, *, interval: str = "over questions", columns: 
     return finish(figure, "How often is each reasoner right?", caption, f"Avg@{k} on all questions: {words}.")
 
 
-def pass_curves(results: Results) -> go.Figure:
-    """Pass@k against k, a line per method."""
+def pass_curves(results: Results, *, columns: int = 2) -> go.Figure:
+    """Pass@k against k, a line per method; names stand at the lines' ends, or in a legend where `columns` is 1."""
     curves = {
         role: {int(k): 100 * share for k, share in results["methods"][role]["pass_curve"].items()}
         for role in in_order(results["methods"])
     }
     figure = panels([""], 1, panel_height=340)
-    top = max([share for curve in curves.values() for share in curve.values()] + [0.5])
-    ks = sorted({k for curve in curves.values() for k in curve})
     for role, curve in curves.items():
-        xs = sorted(curve)
-        _line(figure, role, xs, [curve[k] for k in xs], mode="lines+markers")
-    heights = spread([curve[max(curve)] for curve in curves.values()], 0.058 * top)
-    for (role, curve), height in zip(curves.items(), heights, strict=True):
-        text = f"{look(role).glyph} {look(role).label} {curve[max(curve)]:.1f}%"
-        at = {"x": math.log2(max(curve)), "y": height, "xshift": 10, "xanchor": "left", "align": "left"}
-        figure.add_annotation(text=text, showarrow=False, name="line label", **at)
-    figure.update_layout(margin_r=180)
-    figure.update_xaxes(title_text="k, samples that may be tried", type="linear")
+        _pass_line(figure, role, curve, legend=columns == 1)
+    if columns == 1:
+        legend_below(figure, -(-len(curves) // 2))
+    else:
+        _name_lines(figure, curves)
+    ks = sorted({k for curve in curves.values() for k in curve})
     positions = [math.log2(k) for k in ks]
-    figure.update_xaxes(tickvals=positions, ticktext=[str(k) for k in ks], range=[-0.1, max([*positions, 1]) + 0.05])
+    figure.update_xaxes(title_text="k, samples that may be tried", range=[-0.1, max([*positions, 1]) + 0.05])
+    figure.update_xaxes(tickvals=positions, ticktext=[str(k) for k in ks])
     figure.update_yaxes(title_text="Pass@k, % of questions", ticksuffix="%", rangemode="tozero")
     caption = "Share of questions with at least one correct answer among k samples (unbiased estimator)."
     words = "; ".join(f"{look(r).label} {c[min(c)]:.1f}% at 1, {c[max(c)]:.1f}% at {max(c)}" for r, c in curves.items())
@@ -166,20 +162,32 @@ def _score_bars(figure: go.Figure, scores: dict[str, dict[str, float]], where: d
     figure.update_yaxes(showticklabels=where["col"] == 1, **where)
 
 
-def _line(figure: go.Figure, role: str, xs: list[int], ys: list[float], mode: str) -> None:
-    drawn = look(role)
+def _pass_line(figure: go.Figure, role: str, curve: dict[int, float], *, legend: bool) -> None:
+    drawn, ks = look(role), sorted(curve)
     figure.add_scatter(
-        x=[math.log2(x) for x in xs],
-        y=ys,
-        mode=mode,
+        x=[math.log2(k) for k in ks],
+        y=[curve[k] for k in ks],
+        mode="lines+markers",
         name=drawn.label,
         line={"color": drawn.colour, "dash": drawn.dash, "width": 2.5},
         marker={"symbol": drawn.symbol, "size": 9},
-        hovertext=[f"{drawn.label}: Pass@{x} {y:.1f}%" for x, y in zip(xs, ys, strict=True)],
+        hovertext=[f"{drawn.label}: Pass@{k} {curve[k]:.1f}%" for k in ks],
         hoverinfo="text",
         cliponaxis=False,
-        showlegend=False,
+        showlegend=legend,
     )
+
+
+def _name_lines(figure: go.Figure, curves: dict[str, dict[int, float]]) -> None:
+    """Every line's name and last value at its end, moved apart where lines crowd."""
+    ends = {role: (math.log2(max(curve)), curve[max(curve)]) for role, curve in curves.items()}
+    top = max([share for _, share in ends.values()] + [0.5])
+    heights = spread([share for _, share in ends.values()], 0.058 * top)
+    for (role, (x, share)), height in zip(ends.items(), heights, strict=True):
+        text = f"{look(role).glyph} {look(role).label} {share:.1f}%"
+        at = {"x": x, "y": height, "xshift": 10, "xanchor": "left", "align": "left"}
+        figure.add_annotation(text=text, showarrow=False, name="line label", **at)
+    figure.update_layout(margin_r=180)
 
 
 def _training_line(
@@ -212,7 +220,7 @@ def _trailing_mean(values: Sequence[float], window: int) -> list[float]:
 def _hardest(results: Results) -> list[tuple[str, str]]:
     levels = results["levels"]
     last = max(levels, key=int, default="")
-    return [(last, f"Hardest level: {levels[last]}")] if len(levels) > 1 else []
+    return [(last, f"Hardest: {levels[last]}".replace(">=", "≥"))] if len(levels) > 1 else []
 
 
 def _percent(cell: dict[str, float]) -> dict[str, float]:

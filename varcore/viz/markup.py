@@ -36,7 +36,8 @@ def strong(text: str) -> Html:
 
 
 def section(name: str, title: str, *parts: str) -> str:
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>{"".join(parts)}</section>'
+    head = f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>'
+    return f"{head}{''.join(parts)}</section>"
 
 
 def details(summary: str, *parts: str) -> str:
@@ -47,7 +48,7 @@ def table(
     caption: str, header: Sequence[str | Html], rows: Sequence[Sequence[str | Html]], *, words: Sequence[int] = ()
 ) -> str:
     """A table with a caption.  The first column holds the rows' names; columns in `words` hold text, others numbers."""
-    kinds = ["" if index in {0, *words} else ' class="number"' for index in range(len(header))]
+    kinds = [' class="words"' if index in {0, *words} else ' class="number"' for index in range(len(header))]
     head = "".join(f'<th scope="col"{kind}>{escape(cell)}</th>' for kind, cell in zip(kinds, header, strict=True))
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
@@ -56,7 +57,8 @@ def table(
         for row in rows
     )
     region = f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">'
-    return f"{region}<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    table_ = f"<caption><span>{escape(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f"{region}<table>{table_}</table></div>"
 
 
 def figure(wide: go.Figure, narrow: go.Figure | None = None) -> str:
@@ -78,7 +80,7 @@ def safe_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: int | float | None, digits: int = 3) -> str:
     """A number for a table: ``1,234``, ``0.0123``; a dash for what is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -87,7 +89,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def scientific(value: float) -> str | Html:
+def scientific(value: int | float) -> str | Html:
     """1.23 × 10¹²"""
     if not value:
         return "0"

@@ -9,6 +9,7 @@ from varcore.viz.markup import (
     Html,
     code,
     details,
+    escape,
     figure,
     number,
     paragraph,
@@ -38,7 +39,7 @@ def scores(view: RunView) -> str:
         figure(method_bars(results), method_bars(results, columns=1)),
         _score_table(results, "avg"),
         paragraph(_levels(results), "note"),
-        figure(pass_curves(results)),
+        figure(pass_curves(results), pass_curves(results, columns=1)),
         details("Pass@k by level", _score_table(results, "pass")),
         *_difference_tables(results),
     )
@@ -73,9 +74,8 @@ def compute(view: RunView) -> str:
         parts.append(paragraph("What each method spent is added up when the run is finished.", "missing"))
     seconds = sum(cost["seconds"] for cost in view.costs.values())
     flops = sum(cost["flops"] for cost in view.costs.values())
-    said = Html(
-        f"So far {number(round(seconds))} seconds and {_source(scientific(flops))} FLOPs in all stages together."
-    )
+    spent = f"{number(round(seconds))} seconds and {escape(scientific(flops))} FLOPs"
+    said = Html(f"All stages together{'' if view.results else ', so far'}: {spent}.")
     return section("compute", "Compute", *parts, paragraph(said), _stage_table(view))
 
 
@@ -108,9 +108,9 @@ def _difference_tables(results: Results) -> list[str]:
         for kind, name in (("avg", f"Avg@{k}"), ("pass", f"Pass@{k}"))
     ]
     note = (
-        "Both reasoners answer the same questions, so differences are surer than the intervals above suggest. Positive: "
-        "the first one is better. Bold: the interval leaves out zero. One run is one training seed: another seed may "
-        "move these numbers further than the intervals, and among many differences a few leave out zero by chance."
+        "Both reasoners answer the same questions, so differences are surer than the intervals above suggest. "
+        "Positive: the first one is better. Bold: the interval leaves out zero. One run is one training seed: another "
+        "seed may move these numbers further, and among many differences a few leave out zero by chance."
     )
     return [
         "<h3>Who is better, question by question</h3>",
@@ -137,8 +137,13 @@ def _spent_table(results: Results) -> str:
         "What each method needed after π₀ (evaluation not counted)",
         ["reasoner", f"Avg@{k}, %", "FLOPs", "seconds", *COST_NAMES],
         [
-            [look(role).label, f"{100 * methods[role]['all']['avg']['mean']:.1f}", scientific(spent[role]["flops"])]
-            + [number(round(spent[role]["seconds"], 1)), *(number(spent[role][name]) for name in COSTS)]
+            [
+                look(role).label,
+                f"{100 * methods[role]['all']['avg']['mean']:.1f}",
+                scientific(spent[role]["flops"]),
+                number(round(spent[role]["seconds"], 1)),
+                *(number(spent[role][name]) for name in COSTS),
+            ]
             for role in in_order(spent)
         ],
     )
@@ -157,10 +162,6 @@ def _stage_table(view: RunView) -> str:
     return table("Stages in order, and what each cost", header, rows, words=(1,))
 
 
-def _source(cell: str | Html) -> str:
-    return cell.source if isinstance(cell, Html) else cell
-
-
 def _level_names(results: Results) -> list[str]:
     """Levels that every method was evaluated on."""
     methods = results["methods"].values()
@@ -172,4 +173,5 @@ def _group(name: str) -> str:
 
 
 def _levels(results: Results) -> str:
-    return "Levels: " + "; ".join(f"{level}, {results['levels'][level]}" for level in _level_names(results)) + "."
+    said = (f"level {level} is {results['levels'][level]}" for level in _level_names(results))
+    return f"Of the questions, {'; '.join(said)}.".replace(">=", "≥")

@@ -67,6 +67,12 @@ const solved = (traces) => traces.filter((trace) => trace.correct > 0).length;
 const weighed = (traces) => traces.some((trace) => trace.weight !== null);
 const weightless = (traces) => weighed(traces) && traces.every((trace) => !trace.weight);
 
+function effective(traces) {
+  const total = traces.reduce((sum, trace) => sum + trace.weight, 0);
+  const squares = traces.reduce((sum, trace) => sum + trace.weight ** 2, 0);
+  return squares > 0 ? total ** 2 / squares : 0;
+}
+
 function traceCell(trace) {
   const text = isEmpty(trace) ? make("span", "empty", "(empty trace)") : make("span", "literal", trace.text);
   return trace.closed ? text : make("span", "", text, " ", make("span", "chip bad", "cut off, not closed"));
@@ -96,9 +102,9 @@ function flagCell(trace) {
 function answerCell(trace) {
   const cell = make("span");
   for (const [text, verdict, count] of trace.given) {
-    const mark = make("span", "verdict", ` ${verdict}${count > 1 ? ` × ${count}` : ""}`);
+    const mark = make("span", "verdict", `${verdict}${count > 1 ? ` × ${count}` : ""}`);
     mark.classList.add(verdict);
-    cell.append(make("div", "", make("span", "literal", text === "" ? "(empty)" : text), mark));
+    cell.append(make("div", "", make("span", "literal", text === "" ? "(empty)" : text), " ", mark));
   }
   return cell;
 }
@@ -202,8 +208,9 @@ class Browser {
     const facts = make("dl");
     const fact = (name, ...value) => facts.append(make("dt", "", name), make("dd", "", ...value));
     fact("reference answer", make("span", "literal", question.reference));
-    fact("correct answers", question.answers === null ? "not counted" : String(question.answers));
+    fact("different correct answers", question.answers === null ? "not counted" : String(question.answers));
     fact("level", String(question.level));
+    if (weighed(traces)) fact("effective traces", `${effective(traces).toFixed(1)} of ${traces.length}`);
     const card = make("div", "question", make("p", "literal asked", question.text), facts);
     for (const warning of warnings(traces)) card.append(make("p", "notice", warning));
     return card;

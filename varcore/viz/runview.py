@@ -22,7 +22,7 @@ class RunView:
     config: Config
     environment: dict[str, Any]
     done: tuple[str, ...]
-    costs: dict[str, dict[str, float]]
+    costs: dict[str, dict[str, Any]]
     metrics: list[dict[str, Any]]
     results: dict[str, Any] | None
 

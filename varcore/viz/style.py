@@ -43,8 +43,8 @@ LOOKS = {
     "q": Look("q", "#7B5EA7"),
     "sft": Look("more SFT", "#E69F00", "solid", "diamond"),
     "rft": Look("RFT", "#56B4E9", "dash", "triangle-up"),
-    "nohint": Look("VR, no hint", "#009E73", "dashdot", "triangle-down"),
-    "accuracy": Look("VR, no π/q", "#CC79A7", "longdash", "cross"),
+    "nohint": Look("VR (no hint)", "#009E73", "dashdot", "triangle-down"),
+    "accuracy": Look("VR (no π/q)", "#CC79A7", "longdash", "cross"),
     "direct": Look("answer as trace", "#D55E00", "dot", "star"),
     "vr": Look("VR", "#0072B2", "solid", "circle"),
 }

@@ -73,7 +73,7 @@ def effective_sample_sizes(table: pa.Table, *, columns: int = 2) -> go.Figure:
     _count_bars(figure, [0.1 * i + 0.05 for i in range(10)], tenths, [WEIGHTED] * 10, place(1, columns))
     shares = {"range": [0, 1.02], "dtick": 0.25, "tickformat": ".0%"}
     figure.update_xaxes(title_text="share of the question's weight", **shares, **place(1, columns))
-    figure.update_yaxes(title_text="questions", rangemode="tozero")
+    figure.update_yaxes(title_text="questions")
     caption = (
         "At 1, a single trace carries its question. Grey: questions without a usable trace; they have no heaviest one."
     )
@@ -82,11 +82,13 @@ def effective_sample_sizes(table: pa.Table, *, columns: int = 2) -> go.Figure:
 
 
 def _count_bars(
-    figure: go.Figure, xs: Sequence[float], counts: list[int], colours: list[str], where: dict[str, Any]
+    figure: go.Figure, xs: Sequence[int | float], counts: list[int], colours: list[str], where: dict[str, Any]
 ) -> None:
     text = [str(count) if count else "" for count in counts]
-    bar = {"x": list(xs), "y": counts, "text": text, "textposition": "outside", "marker_color": colours}
-    figure.add_bar(**bar, cliponaxis=False, hoverinfo="skip", showlegend=False, **where)
+    bar = {"x": list(xs), "y": counts, "text": text, "textposition": "outside", "constraintext": "none"}
+    figure.add_bar(**bar, marker_color=colours, cliponaxis=False, hoverinfo="skip", showlegend=False, **where)
+    figure.update_xaxes(showgrid=False, **where)
+    figure.update_yaxes(range=[0, 1.12 * max(*counts, 1)], **where)
 
 
 def _tenths(shares: Tensor) -> list[int]:

@@ -1,0 +1,140 @@
+"""The numbers in the pictures are the numbers that went in."""
+
+import itertools
+import math
+
+import pytest
+
+from varcore.llm import ledger
+from varcore.viz import figures
+from varcore.viz.style import in_order, look, spread
+
+
+def bars(figure, axis: str):
+    return next(trace for trace in figure.data if trace.type == "bar" and trace.xaxis == axis)
+
+
+@pytest.mark.parametrize(("axis", "group"), [("x", "all"), ("x2", "2")])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_method_bars_show_the_scores_and_intervals_of_all_questions_and_of_the_hardest_level(
+    results, axis, group, columns
+):
+    drawn = bars(figures.method_bars(results, columns=columns), axis)
+    cells = [results["methods"][role][group]["avg"] for role in ("pi0", "rft", "accuracy", "vr")]
+    assert list(drawn.y) == [look(role).label for role in ("pi0", "rft", "accuracy", "vr")]
+    assert drawn.x == pytest.approx([100 * cell["mean"] for cell in cells])
+    highs = [x + up for x, up in zip(drawn.x, drawn.error_x.array, strict=True)]
+    lows = [x - down for x, down in zip(drawn.x, drawn.error_x.arrayminus, strict=True)]
+    assert highs == pytest.approx([100 * cell["high"] for cell in cells])
+    assert lows == pytest.approx([100 * cell["low"] for cell in cells])
+
+
+def test_method_bars_share_one_scale_which_holds_every_interval(results):
+    figure = figures.method_bars(results)
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range
+    highest = max(method[g]["avg"]["high"] for method in results["methods"].values() for g in ("all", "2"))
+    assert figure.layout.xaxis.range[1] > 100 * highest
+
+
+def test_method_bars_without_a_finite_interval_draw_the_mean_alone(results):
+    cell = {"mean": 0.3, "low": -math.inf, "high": math.inf}
+    one = {"k": 8, "all": {"avg": cell}, "pass_curve": {}}
+    figure = figures.method_bars({"methods": {"vr": one}, "levels": {"1": "only"}})
+    assert list(bars(figure, "x").error_x.array) == [0.0]
+    assert "30.0%" in figure.layout.meta["alt"]
+
+
+def test_pass_curves_show_every_k(results):
+    for trace, role in zip(figures.pass_curves(results).data, ("pi0", "rft", "accuracy", "vr"), strict=True):
+        curve = results["methods"][role]["pass_curve"]
+        assert trace.x == pytest.approx([0, 1, 2, 3])  # log2 of 1, 2, 4, 8
+        assert trace.y == pytest.approx([100 * curve[str(k)] for k in (1, 2, 4, 8)])
+
+
+def test_training_curves_show_every_step_and_the_trailing_mean(metrics):
+    figure = figures.training_curves(metrics)
+    rows = [row for row in metrics if row["stage"] == "train-reasoner-vr"]
+    thin, thick = [trace for trace in figure.data if trace.name == "VR" and trace.yaxis == "y3"]
+    assert list(thin.y) == [row["loss"] for row in rows]
+    assert thick.y[10] == pytest.approx((rows[9]["loss"] + rows[10]["loss"]) / 2)  # 40 steps: the last two
+    norms = next(trace for trace in figure.data if trace.name == "VR" and trace.yaxis == "y6")
+    assert list(norms.y) == [row["gradient_norm"] for row in rows]
+
+
+def test_training_curves_of_no_training_are_empty():
+    assert figures.training_curves([{"stage": "weigh-1", "questions": 3}]).data == ()
+
+
+def test_weight_bars_show_weights_and_say_why_a_trace_has_none(table):
+    rows = table.to_pylist()[:4]
+    (drawn,) = figures.weight_bars(table, "q-mixed").data
+    assert list(drawn.x) == [row["weight"] for row in rows]
+    assert sum(drawn.x) == pytest.approx(1)
+    assert drawn.text[2:] == ("unclosed", "no correct answer")
+    assert "2/2" in drawn.y[0]
+
+
+def test_weight_bars_of_a_question_without_weight_say_so(table):
+    figure = figures.weight_bars(table, "q-unsolved")
+    assert list(figure.data[0].x) == [0, 0, 0, 0]
+    assert "none of its 4 traces is usable" in figure.layout.meta["caption"]
+
+
+def test_weight_bars_name_an_unknown_question(table):
+    with pytest.raises(KeyError, match="no question 'nobody'"):
+        figures.weight_bars(table, "nobody")
+
+
+def test_weights_of_a_ledger_that_was_not_weighed_are_refused(prior):
+    with pytest.raises(ledger.LedgerError, match="weigh"):
+        figures.effective_sample_sizes(prior)
+
+
+def test_effective_sample_sizes_count_every_question_once_and_unusable_ones_apart(table):
+    sizes, largest = figures.effective_sample_sizes(table).data
+    assert sum(sizes.y) == 6
+    assert sizes.y[0] == 2  # q-unsolved and q-unclosed
+    assert sizes.y[4] >= 1  # q-even: four equal traces
+    assert sum(largest.y) == 4
+    assert largest.y[2] >= 1  # a quarter each
+
+
+def test_compute_bars_show_what_was_spent(results):
+    flops, sampled, read, trained = figures.compute_bars(results).data
+    assert flops.x == pytest.approx([0, 100, 200, 300])  # gigaFLOPs
+    for trace, kind in ((sampled, "sampled"), (read, "read"), (trained, "trained")):
+        expected = [results["spent"][role][f"{kind}_tokens"] / 1e3 for role in ("pi0", "rft", "accuracy", "vr")]
+        assert trace.x == pytest.approx(expected)
+
+
+def test_every_figure_says_in_words_what_it_shows(results, table, metrics):
+    drawn = [figures.method_bars(results), figures.pass_curves(results), figures.compute_bars(results)]
+    drawn += [
+        figures.training_curves(metrics),
+        figures.effective_sample_sizes(table),
+        figures.weight_bars(table, "q-even"),
+    ]
+    for figure in drawn:
+        assert all(figure.layout.meta[name].strip() for name in ("title", "caption", "alt"))
+        assert len(figure.layout.meta["caption"]) < 130
+        assert figure.layout.title.text
+
+
+def test_texts_from_a_run_are_not_markup_in_a_figure(results, table):
+    assert "&lt;/script&gt;" in figures.method_bars(results).layout.annotations[1].text
+    assert "<script" not in figures.weight_bars(table, "q-hostile").layout.title.subtitle.text
+
+
+def test_known_roles_look_different_and_a_round_looks_like_its_kind():
+    roles = ("pi0", "sft", "rft", "nohint", "accuracy", "direct", "vr")
+    assert len({look(role).colour for role in roles}) == len({look(role).label for role in roles}) == len(roles)
+    assert len({(look(role).dash, look(role).symbol) for role in roles}) == len(roles)
+    assert look("vr-round1").colour == look("vr").colour
+    assert in_order(["vr", "zeta", "pi0"]) == ["pi0", "vr", "zeta"]
+
+
+def test_spread_moves_crowded_labels_apart_and_leaves_others():
+    assert spread([5.0, 1.0], 1.0) == [5.0, 1.0]
+    assert spread([1.0, 1.0, 1.0], 1.0) == pytest.approx([0.0, 1.0, 2.0])
+    placed = sorted(spread([3.0, 3.1, 3.2, 9.0], 1.0))
+    assert all(high - low >= 1 - 1e-9 for low, high in itertools.pairwise(placed))
