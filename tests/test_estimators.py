@@ -193,9 +193,9 @@ def test_integer_lengths_keep_float64():
 
 @pytest.mark.parametrize("exponent", [None, 1, 0.5, 0])
 def test_zero_weights_of_tempered_ratios(exponent):
-    # impossible under pi; never correct; both, and impossible under q; a padded row; an ordinary trace
+    # impossible under pi; never correct, and impossible under q; all three; a padded row; an ordinary trace
     log_prior = leaf(-INF, -1.0, -INF, 0.0, -4.0)
-    log_posterior = leaf(-1.0, -1.0, -INF, 0.0, -4.0)
+    log_posterior = leaf(-1.0, -INF, -INF, 0.0, -4.0)
     log_correctness = leaf(-0.5, -INF, -INF, 0.0, -0.5)
     log_weights = tempered_log_weights(
         log_prior, log_posterior, log_correctness, torch.tensor([2, 2, 2, 0, 2]), exponent

@@ -60,6 +60,12 @@ def test_pass_at_k_with_many_samples_against_exact_integers(n, data):
     assert abs(pass_at_k(n, torch.tensor([c], dtype=torch.float64), k).item() - exact) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pass_at_k_of_all_correct_does_not_overflow(dtype):
+    # without a floor at zero the factors beyond n-c multiply to a binomial coefficient, here about 2^4000
+    assert pass_at_k(4000, torch.tensor([4000, 3999], dtype=dtype), 4000).tolist() == [1.0, 1.0]
+
+
 def test_pass_at_k_is_unbiased():
     # success rate 0.3, n = 5 samples, k = 3: the mean over c ~ Binomial(5, 0.3) is 1 - 0.7^3
     chances = torch.tensor([math.comb(5, c) * 0.3**c * 0.7 ** (5 - c) for c in range(6)])

@@ -33,11 +33,8 @@ def forward_kl_loss(
     Raises ShapeError if M = 0 or the shapes differ.
     """
     require_samples("forward_kl_loss", log_posterior=log_posterior, correctness=correctness)
-    # Dividing by the largest first keeps the sum away from underflow and overflow.
-    largest = correctness.amax(-1, keepdim=True)
-    relative = correctness / largest.masked_fill(largest == 0, 1.0)
-    total = relative.sum(-1, keepdim=True)
-    return -constant_weighted_sum(relative / total.masked_fill(total == 0, 1.0), log_posterior)
+    total = correctness.sum(-1, keepdim=True)
+    return -constant_weighted_sum(correctness / total.masked_fill(total == 0, 1.0), log_posterior)
 
 
 def reverse_kl_loss(

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from varcore.llm import algorithm, ledger, presets, stages
+from varcore.llm import algorithm, ledger, presets, stages, workbench
 from varcore.llm.progress import Reporter
 from varcore.llm.templates import Markers, Template
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
@@ -129,7 +129,7 @@ def small_world() -> Iterator[None]:
         return tiny_qwen3(vocabulary_size, seed, hidden=48, layers=1, heads=2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "TASKS", {**stages.TASKS, "lenient": Lenient, "hopeless": Hopeless})
+        patch.setattr(workbench, "TASKS", {**workbench.TASKS, "lenient": Lenient, "hopeless": Hopeless})
         patch.setattr(stages, "tiny_qwen3", narrow)
         yield
 

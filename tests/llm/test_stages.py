@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from varcore.llm import algorithm, ledger, presets, stages, storage
+from varcore.llm import algorithm, ledger, presets, stages, storage, training_sets, workbench
 from varcore.llm.run import RunDirectory, load_config, stream_seed
 from varcore.llm.weighing import WeightRule, weigh
 from varcore.tasks import Countdown
@@ -38,7 +38,7 @@ def bench(finished, quiet, miniature_world):
     """The finished run's workbench; its files are read, not written."""
     path, _ = finished
     run = RunDirectory(path, load_config(path))
-    yield stages.open_workbench(run, quiet)
+    yield workbench.open_workbench(run, quiet)
     run.close()
 
 
@@ -197,7 +197,7 @@ def test_the_ledgers_weights_are_the_rules(bench):
 
 
 def test_curated_training_uses_the_curated_questions_only(bench, template):
-    examples = stages.curated_examples(bench)
+    examples = training_sets.curated_examples(bench)
     assert len(examples) == 16
     for example, question in zip(examples, bench.train, strict=False):
         assert example.prompt == template.prompt(question.text)
@@ -206,7 +206,7 @@ def test_curated_training_uses_the_curated_questions_only(bench, template):
 
 
 def test_direct_training_rewrites_every_question(bench, template):
-    examples = stages.direct_examples(bench)
+    examples = training_sets.direct_examples(bench)
     assert len(examples) == 24
     for example, question in zip(examples, bench.train, strict=True):
         trace, answer = template.split(example.response)
@@ -257,7 +257,7 @@ def test_the_weights_vr_trains_on_are_the_ledgers(finished, miniature_world, qui
     rule = WeightRule(selection=selection)
     run = RunDirectory(path, load_config(path))
     run.config = dataclasses.replace(run.config, rule=rule, mix_curated=False)
-    bench = stages.open_workbench(run, quiet)
+    bench = workbench.open_workbench(run, quiet)
     stages.weigh_traces(bench, 1, "posterior")
     expected = defaultdict(float)
     for row in bench.table(1, "posterior").to_pylist():
@@ -273,7 +273,7 @@ def test_the_weights_vr_trains_on_are_the_ledgers(finished, miniature_world, qui
 
 def test_curated_data_is_mixed_in_once(bench):
     mixed = {method: algorithm.training_set(bench, method, 1) for method in presets.METHODS}
-    curated = stages.curated_examples(bench)
+    curated = training_sets.curated_examples(bench)
     assert mixed["sft"] == curated
     bench.run.config = dataclasses.replace(bench.config, mix_curated=False)
     for method in set(presets.METHODS) - {"sft"}:
@@ -282,7 +282,7 @@ def test_curated_data_is_mixed_in_once(bench):
 
 def test_the_posterior_learns_from_traces_under_the_answers_they_led_to(bench, tables, template):
     """Eq. 9: per question the weights a / sum(a), shared among a trace's correct answers; unsolved ones give none."""
-    examples = stages.posterior_examples(bench, bench.table(1, "prior"))
+    examples = training_sets.posterior_examples(bench, bench.table(1, "prior"))
     totals = defaultdict(float)
     for example in examples:
         question = example.prompt[: example.prompt.index(template._marker("<hint>")[0])]
@@ -346,5 +346,5 @@ def test_rejection_sampling_draws_as_many_traces_as_vr(tables):
 def test_an_unknown_task_is_named(miniature, quiet, tmp_path):
     run = RunDirectory(tmp_path / "run", miniature(task="chess"))
     with pytest.raises(ValueError, match=r"no task 'chess'.*countdown"):
-        stages.open_workbench(run, quiet)
+        workbench.open_workbench(run, quiet)
     run.close()

@@ -1,13 +1,18 @@
 """The numbers in the pictures are the numbers that went in."""
 
 import itertools
+import json
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 
 from varcore.llm import ledger
 from varcore.viz import figures
 from varcore.viz.style import in_order, look, spread
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def bars(figure, axis: str):
@@ -138,3 +143,16 @@ def test_spread_moves_crowded_labels_apart_and_leaves_others():
     assert spread([1.0, 1.0, 1.0], 1.0) == pytest.approx([0.0, 1.0, 2.0])
     placed = sorted(spread([3.0, 3.1, 3.2, 9.0], 1.0))
     assert all(high - low >= 1 - 1e-9 for low, high in itertools.pairwise(placed))
+
+
+@pytest.mark.parametrize(("seeds", "interval"), [(1, "none is drawn"), (2, "over 2 training seeds")])
+def test_the_readme_picture_reads_the_log_that_the_benchmark_writes(results, tmp_path, seeds, interval):
+    scripts = [runpy.run_path(str(BENCHMARKS / name)) for name in ("tiny_methods.py", "readme_figure.py")]
+    runs = [{**results, "seed": seed} for seed in range(seeds)]
+    log = tmp_path / "log.json"
+    log.write_text(json.dumps({"regimes": {"tiny": scripts[0]["summary"](runs)}}), encoding="utf-8")
+    found, over = scripts[1]["load"](log, "tiny")
+    figure = figures.method_bars(found, interval=over)
+    assert interval in figure.layout.meta["caption"]
+    assert bars(figure, "x").x == pytest.approx([10, 20, 30, 40])
+    assert bars(figure, "x2").error_x.array == pytest.approx([0, 0, 0, 0])  # equal seeds, or no interval at all

@@ -19,13 +19,13 @@ from typing import Any
 import pyarrow as pa
 from transformers.utils import logging as transformers_logging
 
-from varcore.llm import comparison, ledger, stages, storage
+from varcore.llm import comparison, ledger, stages, storage, training_sets
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
-from varcore.llm.stages import Metrics, Workbench
 from varcore.llm.training import Example
 from varcore.llm.weighing import WeightRule, compare, training_examples, weigh
+from varcore.llm.workbench import Metrics, Workbench, open_workbench
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run(path: Path, config: Config, reporter: Reporter) -> dict[str, Any]:
     transformers_logging.disable_progress_bar()
     directory = RunDirectory(path, config)
     try:
-        bench = stages.open_workbench(directory, reporter)
+        bench = open_workbench(directory, reporter)
         for stage in plan(config):
             if not directory.done(stage.name):
                 began = time.perf_counter()
@@ -72,7 +72,7 @@ def evaluate_again(
         missing = [stage.name for stage in plan(directory.config) if not directory.done(stage.name)]
         if missing:
             raise RunDirectoryError(f"{path} is not finished: {missing[0]} is next. Run varcore run on it first.")
-        bench = stages.open_workbench(directory, reporter)
+        bench = open_workbench(directory, reporter)
         held_out = comparison.HeldOut(split, questions, samples, seed, f"evaluation-{split}-{seed}")
         for role in ("pi0", *directory.config.methods):
             with reporter.stage(f"evaluate-{role}", f"{questions} {split} questions, {samples} samples each"):
@@ -167,20 +167,20 @@ def _train(config: Config, method: str, role: str, start: str, rounds: int, t: i
 def training_set(bench: Workbench, method: str, t: int) -> list[Example]:
     """A method's weighted examples in round t, the curated ones mixed in where the config says so."""
     config = bench.config
-    mixed = stages.curated_examples(bench) if config.mix_curated and method != "sft" else []
+    mixed = training_sets.curated_examples(bench) if config.mix_curated and method != "sft" else []
     return mixed + TRAINING_SETS[method](bench, t)
 
 
 def _rejection(bench: Workbench, t: int) -> list[Example]:
     tables = [bench.table(1, "prior"), bench.table(1, "extra")]
-    return stages.rejection_examples(pa.concat_tables(tables))
+    return training_sets.rejection_examples(pa.concat_tables(tables))
 
 
 TRAINING_SETS: dict[str, Callable[[Workbench, int], list[Example]]] = {
-    "sft": lambda b, t: stages.curated_examples(b),
+    "sft": lambda b, t: training_sets.curated_examples(b),
     "rft": _rejection,
-    "nohint": lambda b, t: stages.weighted_examples(b, b.table(1, "extra"), b.config.rule.exponent),
-    "accuracy": lambda b, t: stages.weighted_examples(b, b.table(t, "posterior"), 0.0),
-    "direct": lambda b, t: stages.direct_examples(b),
+    "nohint": lambda b, t: training_sets.weighted_examples(b, b.table(1, "extra"), b.config.rule.exponent),
+    "accuracy": lambda b, t: training_sets.weighted_examples(b, b.table(t, "posterior"), 0.0),
+    "direct": lambda b, t: training_sets.direct_examples(b),
     "vr": lambda b, t: training_examples(b.table(t, "posterior"), b.config.rule),  # the weights that stage weigh wrote
 }

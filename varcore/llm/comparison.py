@@ -15,8 +15,8 @@ from varcore.llm import storage
 from varcore.llm.presets import Config
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.sampling import Request, TransformersSampler
-from varcore.llm.stages import Metrics, Workbench
 from varcore.llm.verifiers import verify
+from varcore.llm.workbench import Metrics, Workbench
 from varcore.tasks import Verdict
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -119,7 +118,7 @@ def sums(table: pa.Table, name: str) -> Tensor:
 
 def lengths(table: pa.Table, name: str = "trace_ids") -> Tensor:
     """Length of a list column, [B, K]."""
-    return matrix(table, pc.list_value_length(table[name]).to_pylist())
+    return matrix(table, [len(values) for values in table[name].to_pylist()])
 
 
 def smallest_log_ratio(table: pa.Table) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -60,9 +60,15 @@ def response_log_probs(model: PreTrainedModel, rows: Sequence[tuple[Ids, Ids]], 
     # hidden has longest - 1 columns: the row offset above counted `longest` of them
     where = where - where // longest
     targets = ids.flatten().to(device)[torch.cat(position).to(device) + 1]
-    return token_log_probs(
-        hidden.flatten(0, 1)[where], model.get_output_embeddings().weight, targets, temperature=temperature
-    )
+    return token_log_probs(hidden.flatten(0, 1)[where], head(model).weight, targets, temperature=temperature)
+
+
+def head(model: PreTrainedModel) -> nn.Linear:
+    """The output embedding.  ValueError for a model that has none."""
+    found = model.get_output_embeddings()
+    if not isinstance(found, nn.Linear):
+        raise ValueError(f"head: {type(model).__name__} has no output embedding. Use a ...ForCausalLM model.")
+    return found
 
 
 @torch.inference_mode()

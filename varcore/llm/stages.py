@@ -6,92 +6,25 @@ Every stage reads what earlier ones left in the run directory, writes its own fi
 from __future__ import annotations
 
 import copy
-import dataclasses
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from varcore.llm import ledger, storage
-from varcore.llm.presets import Config
-from varcore.llm.progress import Reporter
-from varcore.llm.run import Cost, RunDirectory, stream_seed
-from varcore.llm.sampling import Request, Sample, TransformersSampler
+from varcore.llm import ledger, storage, training_sets
+from varcore.llm.run import Cost, stream_seed
+from varcore.llm.sampling import Request, Sample
 from varcore.llm.scoring import score
-from varcore.llm.templates import Ids, Markers, Template
-from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
+from varcore.llm.templates import Ids, Template
+from varcore.llm.tiny import tiny_qwen3
 from varcore.llm.training import Example, TrainSettings, finetune
 from varcore.llm.verifiers import verify
-from varcore.llm.weighing import correct_answers, training_examples, weigh
-from varcore.tasks import Countdown, Question, Task, Verdict
-
-Metrics = list[dict[str, Any]]
-TASKS = {"countdown": Countdown}
-
-
-@dataclass
-class Workbench:
-    """What every stage needs: the run directory, the task's questions, the template, models by role."""
-
-    run: RunDirectory
-    reporter: Reporter
-    task: Task
-    template: Template
-    train: list[Question]
-    loaded: dict[str, PreTrainedModel] = field(default_factory=dict)
-
-    @property
-    def config(self) -> Config:
-        return self.run.config
-
-    def model(self, role: str) -> PreTrainedModel:
-        """The model of a role ("base", "pi0", "q1", "vr", ...), read from the run directory and kept."""
-        if role not in self.loaded:
-            self.loaded[role] = AutoModelForCausalLM.from_pretrained(self.run.path / "models" / role)
-        return self.loaded[role]
-
-    def save_model(self, role: str, model: PreTrainedModel) -> None:
-        with storage.replacing(self.run.path / "models" / role) as folder:
-            model.save_pretrained(folder)
-            self.template.tokenizer.save_pretrained(folder)
-        self.loaded[role] = model
-
-    def shard_paths(self, round_: int, source: str) -> list[Path]:
-        count = -(-len(self.train) // self.config.shard_questions)
-        return [self.run.path / "ledger" / f"round{round_}-{source}-{i:03d}.parquet" for i in range(count)]
-
-    def table(self, round_: int, source: str) -> pa.Table:
-        return pa.concat_tables([ledger.check(storage.read_table(p)) for p in self.shard_paths(round_, source)])
-
-    def sampler(self, model: PreTrainedModel, stop: Ids, max_tokens: int, requests: int) -> TransformersSampler:
-        config = self.config
-        return TransformersSampler(
-            model,
-            temperature=config.temperature,
-            max_tokens=max_tokens,
-            stop=stop,
-            batch_size=config.batch_size,
-            advance=self.reporter.begin(requests, "samples"),
-        )
-
-
-def open_workbench(run: RunDirectory, reporter: Reporter) -> Workbench:
-    """A workbench for the task that the run's config names."""
-    config = run.config
-    if config.task not in TASKS:
-        raise ValueError(f"There is no task {config.task!r}; choose one of {sorted(TASKS)}.")
-    task = TASKS[config.task]()
-    saved = run.path / "models" / "tokenizer"
-    if not saved.exists():
-        with storage.replacing(saved) as folder:
-            tiny_tokenizer().save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(saved)  # read back in every process, so that all of them save the same
-    train = task.questions("train", config.num_train, config.seed, curated=True)
-    return Workbench(run, reporter, task, Template(tokenizer, Markers()), train)
+from varcore.llm.weighing import weigh
+from varcore.llm.workbench import Metrics, Workbench
+from varcore.tasks import Question, Verdict
 
 
 def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
@@ -109,7 +42,8 @@ def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
 
 def train_initial_reasoner(bench: Workbench) -> tuple[Cost, Metrics]:
     """pi_0: supervised finetuning of the base on the curated traces."""
-    return _train(bench, "pi0", copy.deepcopy(bench.model("base")), curated_examples(bench), bench.config.initial)
+    model = copy.deepcopy(bench.model("base"))
+    return _train(bench, "pi0", model, training_sets.curated_examples(bench), bench.config.initial)
 
 
 def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: int) -> tuple[Cost, Metrics]:
@@ -263,33 +197,13 @@ def train_posterior(bench: Workbench, round_: int, role: str) -> tuple[Cost, Met
     correct answer that the trace led to.  "curated": the curated traces with their reference answers as hints.
     """
     config = bench.config
-    own = posterior_examples(bench, bench.table(round_, "prior")) if config.posterior_data != "curated" else []
-    curated = [
-        Example(bench.template.hinted_prompt(q.text, q.reference), bench.template.trace(q.curated_trace or ""))
-        for q in (bench.train[: config.num_curated] if config.posterior_data != "own" else [])
-    ]
+    examples = []
+    if config.posterior_data in ("curated", "both"):
+        examples += training_sets.hinted_curated_examples(bench)
+    if config.posterior_data in ("own", "both"):
+        examples += training_sets.posterior_examples(bench, bench.table(round_, "prior"))
     model = copy.deepcopy(bench.model(role))
-    return _train(bench, f"q{round_}", model, curated + own, config.posterior)
-
-
-def posterior_examples(bench: Workbench, table: pa.Table) -> list[Example]:
-    """The own traces' part of `train_posterior`; questions that no trace solves give nothing."""
-    correct = table["num_correct"].to_pylist()
-    totals: dict[str, float] = {}
-    rows = table.to_pylist()
-    accuracy = [c / r["num_answers"] if c else 0.0 for c, r in zip(correct, rows, strict=True)]
-    for row, value in zip(rows, accuracy, strict=True):
-        totals[row["question_id"]] = totals.get(row["question_id"], 0.0) + value
-    return [
-        Example(
-            bench.template.hinted_prompt(row["question"], bench.template.read_answer(answer)),
-            tuple(row["trace_ids"]),
-            value / totals[row["question_id"]] * share,
-        )
-        for row, value in zip(rows, accuracy, strict=True)
-        if value
-        for answer, share in correct_answers(row)
-    ]
+    return _train(bench, f"q{round_}", model, examples, config.posterior)
 
 
 def weigh_traces(bench: Workbench, round_: int, source: str) -> tuple[Cost, Metrics]:
@@ -309,43 +223,6 @@ def train_reasoner(
 ) -> tuple[Cost, Metrics]:
     """A method's reasoner: weighted finetuning of a copy of the model `start`."""
     return _train(bench, role, copy.deepcopy(bench.model(start)), examples, settings)
-
-
-def curated_examples(bench: Workbench) -> list[Example]:
-    template = bench.template
-    return [
-        Example(template.prompt(q.text), template.trace(q.curated_trace or "") + template.answer(q.reference))
-        for q in bench.train[: bench.config.num_curated]
-    ]
-
-
-def direct_examples(bench: Workbench) -> list[Example]:
-    """Every training question's reference answer, rewritten as a trace of one successful attempt."""
-    template = bench.template
-    return [
-        Example(template.prompt(q.text), template.trace(bench.task.direct_trace(q)) + template.answer(q.reference))
-        for q in bench.train
-    ]
-
-
-def rejection_examples(table: pa.Table) -> list[Example]:
-    """RFT: every trace of pi with its correct answers, weighted by its accuracy, questions not normalised."""
-    return [
-        Example(
-            tuple(row["prompt_ids"]),
-            tuple(row["trace_ids"]) + answer,
-            row["num_correct"] / row["num_answers"] * share,
-        )
-        for row in table.to_pylist()
-        if row["num_correct"]
-        for answer, share in correct_answers(row)
-    ]
-
-
-def weighted_examples(bench: Workbench, table: pa.Table, exponent: float | None) -> list[Example]:
-    """The run's rule with another exponent, on any scored and verified ledger."""
-    rule = dataclasses.replace(bench.config.rule, exponent=exponent)
-    return training_examples(weigh(table, rule, stream_seed(bench.config.seed, "weigh", exponent))[0], rule)
 
 
 def _train(

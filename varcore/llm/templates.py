@@ -101,6 +101,6 @@ class Template:
 
     def _read(self, ids: Sequence[int], close: Ids) -> str:
         closed = tuple(ids[-len(close) :]) == close
-        text = self.tokenizer.decode(ids[: -len(close)] if closed else ids)
+        text = self.tokenizer.decode(list(ids[: -len(close)] if closed else ids))
         assert isinstance(text, str)
         return text.removeprefix(self.markers.text_prefix)

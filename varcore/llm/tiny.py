@@ -20,8 +20,8 @@ def tiny_tokenizer() -> Qwen2Tokenizer:
     symbols = [*bytes_to_unicode().values(), *(merge.replace(" ", "") for merge in MERGES)]
     tokenizer = Qwen2Tokenizer(
         vocab={symbol: index for index, symbol in enumerate(symbols)},
-        merges=[tuple(merge.split(" ")) for merge in MERGES],
-        unk_token=None,
+        merges=[tuple(merge.split(" ")) for merge in MERGES],  # pyright: ignore[reportArgumentType]
+        unk_token=None,  # pyright: ignore[reportArgumentType]
         pad_token=PAD,
         eos_token=IM_END,
         extra_special_tokens=[IM_START, THINK, END_THINK, HINT, END_HINT],
@@ -48,7 +48,6 @@ def tiny_qwen3(
         head_dim=32,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        attn_implementation="sdpa",
     )
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):

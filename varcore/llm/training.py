@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from varcore.llm import storage
-from varcore.llm.scoring import response_log_probs
+from varcore.llm.scoring import head, response_log_probs
 from varcore.llm.templates import Ids
 
 
@@ -176,10 +176,9 @@ def _check_weights(examples: Sequence[Example]) -> None:
 
 
 def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.optim.Optimizer]:
-    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding | nn.Linear) for p in m.parameters()}
-    head = {id(p) for part in (model.get_input_embeddings(), model.get_output_embeddings()) for p in part.parameters()}
-    inside = embeddings - head
-    matrices = [p for p in model.parameters() if settings.muon and id(p) in inside and p.ndim == 2]
+    outside = {id(p) for part in (model.get_input_embeddings(), head(model)) for p in part.parameters()}
+    inside = (p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters() if id(p) not in outside)
+    matrices = [p for p in inside if p.ndim == 2] if settings.muon else []
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
