@@ -14,7 +14,7 @@ help:
 	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
 	@echo 'make bench     benchmarks/rates.py (the long one is run by name: .venv/bin/python benchmarks/tiny_methods.py)'
 	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
-	@echo 'make lock      write requirements-cpu.lock again; TORCH=x.y.z to move torch too'
+	@echo 'make lock      write requirements-cpu.lock again; UPGRADE="numpy torch==2.14.0", or UPGRADE=all, to move versions'
 	@echo 'make clean     remove .venv, caches and built files; runs/ stays'
 	@echo
 	@echo 'PYTHON=python3.12 after any of them names the interpreter that makes .venv (make clean first, if it is there).'
@@ -37,7 +37,7 @@ lab: $(STAMP)
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@out=$$($(BIN)/pyright 2>&1) || { printf '%s\n' "$$out"; exit 1; }
+	@out=$$($(BIN)/pyright 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
 	@$(BIN)/python tools/check_notebooks.py
 
 bench: $(STAMP)
@@ -45,8 +45,8 @@ bench: $(STAMP)
 
 notebook: $(STAMP)
 	@test -f '$(NB)' || { echo "make notebook: needs NB, the path of a notebook; got NB='$(NB)'. Try NB=notebooks/01_name.ipynb" >&2; exit 2; }
-	@$(BIN)/jupyter-nbconvert --log-level WARN --to notebook --inplace --execute '$(NB)' \
-		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
+	@out=$$($(BIN)/jupyter-nbconvert --to notebook --inplace --execute '$(NB)' --ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.store_widget_state=False 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
 	@$(BIN)/python tools/check_notebooks.py '$(NB)'
 
 lock: $(STAMP)

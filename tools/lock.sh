@@ -1,18 +1,26 @@
 #!/bin/sh
-# Write requirements-cpu.lock again: the newest versions that suit pyproject.toml on Linux, macOS and Windows from
-# Python 3.11.0 on.  torch stays where it is unless TORCH=x.y.z names another; what only its CUDA build needs is left out.
+# Write requirements-cpu.lock again, so that it suits pyproject.toml on Linux, macOS and Windows from Python 3.11.0 on.
+# What the lock has is kept where it still fits.  UPGRADE='numpy torch==2.14.0' moves those, UPGRADE=all everything.
+# What only torch's CUDA build needs is left out.
 set -eu
 lock=requirements-cpu.lock
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-torch=${TORCH:-$(sed -n 's/^torch==//p' $lock)}
-echo "torch==$torch" >"$work/torch"
+flags=
+for name in ${UPGRADE:-}; do
+    if [ "$name" = all ]; then flags="$flags --upgrade"; else flags="$flags --upgrade-package $name"; fi
+done
 
 .venv/bin/python -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
-"$work/venv/bin/uv" pip compile pyproject.toml --extra llm --extra notebooks --extra dev --constraint "$work/torch" \
-    --universal --fork-strategy fewest --python-version 3.11 --no-annotate --no-header --quiet --output-file "$work/all"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>"$work/log" || {
+    cat "$work/log" >&2
+    exit 1
+}
+cp $lock "$work/all" # uv keeps the versions that it finds in its output file
+# shellcheck disable=SC2086 # flags are words
+"$work/venv/bin/uv" pip compile pyproject.toml --extra llm --extra notebooks --extra dev --output-file "$work/all" $flags \
+    --universal --fork-strategy fewest --python-version 3.11 --no-annotate --no-header --quiet
 
 {
     echo "# Every package of the CPU set-up at one exact version; \`make lock\` writes this file again.  To use it:"

@@ -49,7 +49,7 @@ class Opened:
 
     def __init__(self, browser: Browser, path: Path, width: int = 1200, scheme: str = "light"):
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.context.set_default_timeout(PATIENCE)
+        self.context.set_default_timeout(30_000)
         self.page: Page = self.context.new_page()
         self.requests: list[str] = []
         self.misdeeds: list[str] = []
@@ -57,7 +57,7 @@ class Opened:
         self.page.on("dialog", self._dialog)
         self.page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))
         self.page.on("console", lambda message: self.misdeeds.append(f"console: {message.text}"))
-        self.page.goto(path.resolve().as_uri(), wait_until="load")
+        self.page.goto(path.resolve().as_uri(), wait_until="load", timeout=PATIENCE)
         self.page.wait_for_selector("#browser, .missing")
 
     def _dialog(self, dialog):

@@ -127,7 +127,7 @@ def _round(config: Config, t: int, start: str) -> Iterator[Stage]:
         return start
     yield Stage(
         f"train-posterior-{t}",
-        f"q learns by forward KL to use the answer hint ({config.posterior_data} traces)",
+        f"q learns to use the hint ({config.posterior_data} traces)",
         lambda b: stages.train_posterior(b, t, start),
     )
     yield _sample(f"sample-posterior-{t}", t, "posterior", f"q{t}", config.posterior_traces)

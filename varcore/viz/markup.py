@@ -101,7 +101,7 @@ def percent(cell: dict[str, float], *, signed: bool = False) -> str:
     """``43.1 (40.2 to 46.0)`` from shares with an interval."""
     sign = "+" if signed else ""
     mean, low, high = (f"{100 * cell[name]:{sign}.1f}" for name in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    return f"{mean} ({low} to {high})".replace("-", "−")
 
 
 def _undressed(shape: go.Figure) -> dict[str, Any]:

@@ -109,9 +109,12 @@ function answerCell(trace) {
   return cell;
 }
 
-function select(label, options) {
+function select(name, options) {
   const box = make("select");
-  const wrapper = make("label", "", label, box);
+  box.id = `browser-${name.toLowerCase().replaceAll(" ", "-")}`;
+  const label = make("label", "", name);
+  label.htmlFor = box.id;
+  const wrapper = make("div", "control", label, box);
   fill(box, options);
   return { box, wrapper };
 }
