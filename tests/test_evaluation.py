@@ -61,9 +61,10 @@ def test_pass_at_k_with_many_samples_against_exact_integers(n, data):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pass_at_k_of_all_correct_does_not_overflow(dtype):
-    # without a floor at zero the factors beyond n-c multiply to a binomial coefficient, here about 2^4000
-    assert pass_at_k(4000, torch.tensor([4000, 3999], dtype=dtype), 4000).tolist() == [1.0, 1.0]
+def test_pass_at_k_with_thousands_of_samples_does_not_overflow(dtype):
+    # C(4000, 2000) is about 2^3994, beyond float64: a quotient of floating binomial coefficients would be inf / inf
+    num_correct = torch.tensor([0, 2000, 2001, 4000], dtype=dtype)
+    assert pass_at_k(4000, num_correct, 2000).tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_pass_at_k_is_unbiased():

@@ -94,7 +94,8 @@ def _round_weights(view: RunView, round_: int, found: pa.Table) -> list[str]:
     head = [f"<h3>Round {round_}</h3>"] if view.config.rounds > 1 else []
     usable = summary.questions - len(summary.unusable)
     count = ledger.num_traces(found)
-    said = f"The rule (estimator, exponent of π/q, normalisation, gate, selection): {describe(rule)}. {usable:,} of {summary.questions:,} questions have a usable trace. "
+    said = f"The rule (estimator, exponent of π/q, normalisation, gate, selection): {describe(rule)}. "
+    said += f"{usable:,} of {summary.questions:,} questions have a usable trace. "
     if usable:
         said += (
             f"Of their {count} traces, {number(summary.mean_effective_sample_size, 2)} count effectively on average, "
