@@ -29,7 +29,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest tests
-	$(BIN)/pytest --nbmake notebooks
+	$(BIN)/pytest --nbmake --nbmake-timeout=1200 notebooks
 
 lab: $(STAMP)
 	$(BIN)/jupyter-lab notebooks
