@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from varcore.viz.style import TOKEN_SHADES, bare, finish, in_order, legend_below, look, panels, place, spread
+from varcore.viz.style import INK, TOKEN_SHADES, bare, finish, in_order, legend_below, look, panels, place, spread
 from varcore.viz.weight_figures import effective_sample_sizes, weight_bars
 
 __all__ = [
@@ -145,11 +145,12 @@ def _score_bars(figure: go.Figure, scores: dict[str, dict[str, float]], where: d
         x=means,
         y=names,
         orientation="h",
-        marker_color=[look(role).colour for role in scores],
+        marker={"color": [look(role).colour for role in scores], "opacity": 0.8},  # the whisker stays visible
         error_x={
             "array": [high - mean for high, mean in zip(highs, means, strict=True)],
             "arrayminus": [mean - low for low, mean in zip(lows, means, strict=True)],
-            "thickness": 1.5,
+            "color": INK,
+            "thickness": 1.8,
             "width": 5,
         },
         hovertext=[_words(score) for score in scores.values()],
