@@ -5,7 +5,9 @@ import pytest
 import torch
 
 # Examples drawn the same way each time, no clock, nothing written to disk: a failure is a failure on every machine.
-hypothesis.settings.register_profile("varcore", deadline=None, derandomize=True, database=None)
+# pytest --hypothesis-profile=nightly draws more of them.
+for name, examples in (("varcore", 50), ("nightly", 500)):
+    hypothesis.settings.register_profile(name, max_examples=examples, deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("varcore")
 
 

@@ -11,9 +11,43 @@ from helpers import assert_exact, assert_mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varcore import Interval, ShapeError, avg_at_k, bootstrap_interval, evaluation, paired_bootstrap, pass_at_k
+from varcore import (
+    Interval,
+    ShapeError,
+    avg_at_k,
+    bootstrap_interval,
+    duplicate_fraction,
+    evaluation,
+    paired_bootstrap,
+    pass_at_k,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
+
+
+# Duplicates
+
+
+def test_duplicate_fraction_golden():
+    rollouts = torch.tensor([[[1, 2], [1, 2], [1, 3], [1, 2]], [[1, 2], [2, 1], [1, 1], [2, 2]]])
+    assert_exact(duplicate_fraction(rollouts), [0.5, 0.0])
+    assert_exact(duplicate_fraction(torch.zeros(3, 5, 7)), [0.8, 0.8, 0.8])
+    assert_exact(duplicate_fraction(torch.zeros(1, 4)), 0.0)
+    assert_exact(duplicate_fraction(torch.zeros(4, 0)), 0.75)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_duplicate_fraction_counts_distinct_rollouts(rollouts):
+    distinct = len({tuple(rollout) for rollout in rollouts})
+    tokens = torch.tensor(rollouts)
+    assert_exact(duplicate_fraction(tokens), 1 - distinct / len(rollouts))
+    assert_exact(torch.func.vmap(duplicate_fraction)(tokens[None]), [1 - distinct / len(rollouts)])
+
+
+def test_duplicate_fraction_refuses():
+    for shape in ((3,), (2, 0, 4)):
+        with pytest.raises(ShapeError, match=r"duplicate_fraction: needs token ids .*pad_sequence"):
+            inspect.unwrap(duplicate_fraction)(torch.zeros(shape))
 
 
 # Avg@k

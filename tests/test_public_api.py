@@ -15,25 +15,64 @@ SIGNATURES = {
     "accuracy_preferred_threshold": "answer_set_size",
     "accuracy_worst_case_variance": "correctness",
     "avg_at_k": "correct",
+    "binary_rl_question_weight": "p",
     "bootstrap_interval": "per_question_values, *, num_resamples=10000, level=0.95, seed",
+    "certified_exchangeable_question_weight": "advantages, p, group_size, *, kept=None",
+    "certified_question_weight": "advantages, p, group_size, *, kept=None",
+    "dapo_kept_groups": "rewards",
+    "dapo_question_weight": "p, group_size=None, *, ddof=0, eps=0.0",
+    "debiased_reward": "correct, well_formed, accuracy, well_formed_rate, *, alpha, beta, gamma",
+    "debiased_reward_optimum": "joint_correct, joint_well_formed, *, alpha, beta, gamma",
+    "dr_grpo_advantages": "rewards",
+    "dr_grpo_question_weight": "p, group_size=None",
+    "duplicate_fraction": "token_ids",
     "effective_sample_size": "log_weights",
     "elbo": "log_weights",
+    "exact_elbo": "log_prior, log_correctness, log_posterior",
+    "exact_iwae_bound": "log_prior, log_correctness, log_posterior, num_samples",
+    "exact_kl": "log_from, log_to",
+    "exact_log_evidence": "log_prior, log_correctness",
+    "exact_true_posterior": "log_prior, log_correctness",
+    "expected_accuracy_loss": "log_prior, correctness",
     "forward_kl_loss": "log_posterior, correctness",
+    "forward_kl_question_weight": "p, num_traces=None",
+    "grpo_advantages": "rewards, *, ddof=1, eps=0.0001",
+    "grpo_question_weight": "p, group_size=None, *, ddof=0, eps=0.0",
     "iwae_bound": "log_weights",
     "iwae_posterior_loss": "log_posterior, log_weights",
     "iwae_reasoner_loss": "log_joint, log_weights",
     "likelihood_worst_case_variance": "correctness, answer_set_size",
+    "list_traces": "logits, prompt, *, open_tokens, end_token, max_tokens, batch_size=512",
+    "local_forward_kl": "log_prior, log_correctness",
     "log_accuracy_correctness": "num_correct, num_answers",
+    "log_answer_probs": "logits, prompt, traces, answers, *, batch_size=512",
     "log_geometric_mean_correctness": "log_answer, num_answer_tokens",
     "log_importance_weights": "log_prior, log_likelihood, log_posterior",
     "log_likelihood_correctness": "log_answers, answer_set_size",
+    "maximum_likelihood_question_weight": "p",
+    "maxrl_advantages": "rewards",
+    "maxrl_question_weight": "p, group_size=None",
     "normalized_weights": "log_weights",
+    "one_kept_advantages": "rewards",
     "paired_bootstrap": "values_a, values_b, *, num_resamples=10000, level=0.95, seed",
+    "pareto_k": "log_weights",
     "pass_at_k": "num_samples, num_correct, k",
+    "policy_gradient_loss": "log_probs, advantages",
+    "quadrature_iwae_bound": "log_prior, log_correctness, log_posterior, num_samples, *, step=0.125",
+    "reinforce_advantages": "rewards",
     "reverse_kl_loss": "log_posterior, log_weights",
+    "rft_loss": "log_probs, correct",
+    "rft_one_kept_question_weight": "p, group_size=None",
+    "rft_question_weight": "p",
+    "rloo_advantages": "rewards",
+    "rloo_question_weight": "p, group_size=None",
+    "shaped_reward": "correct, well_formed, *, alpha, beta, gamma",
+    "shaped_reward_optimum": "joint_correct, joint_well_formed, *, alpha, beta, gamma",
     "tempered_log_weights": "log_prior, log_posterior, log_correctness, num_tokens, exponent=None",
+    "truncated_log_weights": "log_weights",
+    "vimco_posterior_loss": "log_posterior, log_weights",
 }
-OTHER_NAMES = {"Interval", "ShapeError"}
+OTHER_NAMES = {"Interval", "ListedTraces", "ShapeError"}
 
 
 def bare_signature(function):
@@ -50,6 +89,7 @@ def test_public_names_are_pinned():
 def test_signatures_are_pinned():
     assert {name: bare_signature(getattr(varcore, name)) for name in SIGNATURES} == SIGNATURES
     assert varcore.Interval._fields == ("mean", "lower", "upper")
+    assert varcore.ListedTraces._fields == ("ids", "lengths", "closed", "log_probs")
     assert issubclass(varcore.ShapeError, ValueError)
 
 

@@ -3,7 +3,9 @@
 These are the public names.  The language-model layer is ``varcore.llm``; nothing of it is imported here.
 """
 
-from varcore._shapes import ShapeError
+from varcore._shapes import (
+    ShapeError,
+)
 from varcore.bounds import (
     elbo,
     iwae_bound,
@@ -11,6 +13,22 @@ from varcore.bounds import (
     iwae_reasoner_loss,
     log_importance_weights,
     normalized_weights,
+)
+from varcore.certificates import certified_exchangeable_question_weight, certified_question_weight
+from varcore.equivalence import (
+    binary_rl_question_weight,
+    dapo_question_weight,
+    debiased_reward_optimum,
+    dr_grpo_question_weight,
+    forward_kl_question_weight,
+    grpo_question_weight,
+    local_forward_kl,
+    maximum_likelihood_question_weight,
+    maxrl_question_weight,
+    rft_one_kept_question_weight,
+    rft_question_weight,
+    rloo_question_weight,
+    shaped_reward_optimum,
 )
 from varcore.estimators import (
     accuracy_preferred_threshold,
@@ -20,34 +38,112 @@ from varcore.estimators import (
     log_accuracy_correctness,
     log_geometric_mean_correctness,
     log_likelihood_correctness,
+    pareto_k,
     tempered_log_weights,
+    truncated_log_weights,
 )
-from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bootstrap, pass_at_k
-from varcore.posteriors import forward_kl_loss, reverse_kl_loss
+from varcore.evaluation import (
+    Interval,
+    avg_at_k,
+    bootstrap_interval,
+    duplicate_fraction,
+    paired_bootstrap,
+    pass_at_k,
+)
+from varcore.exact import (
+    ListedTraces,
+    exact_elbo,
+    exact_iwae_bound,
+    exact_kl,
+    exact_log_evidence,
+    exact_true_posterior,
+    list_traces,
+    log_answer_probs,
+    quadrature_iwae_bound,
+)
+from varcore.policies import (
+    dapo_kept_groups,
+    debiased_reward,
+    dr_grpo_advantages,
+    expected_accuracy_loss,
+    grpo_advantages,
+    maxrl_advantages,
+    one_kept_advantages,
+    policy_gradient_loss,
+    reinforce_advantages,
+    rft_loss,
+    rloo_advantages,
+    shaped_reward,
+)
+from varcore.posteriors import (
+    forward_kl_loss,
+    reverse_kl_loss,
+    vimco_posterior_loss,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Interval",
+    "ListedTraces",
     "ShapeError",
     "accuracy_preferred_threshold",
     "accuracy_worst_case_variance",
     "avg_at_k",
+    "binary_rl_question_weight",
     "bootstrap_interval",
+    "certified_exchangeable_question_weight",
+    "certified_question_weight",
+    "dapo_kept_groups",
+    "dapo_question_weight",
+    "debiased_reward",
+    "debiased_reward_optimum",
+    "dr_grpo_advantages",
+    "dr_grpo_question_weight",
+    "duplicate_fraction",
     "effective_sample_size",
     "elbo",
+    "exact_elbo",
+    "exact_iwae_bound",
+    "exact_kl",
+    "exact_log_evidence",
+    "exact_true_posterior",
+    "expected_accuracy_loss",
     "forward_kl_loss",
+    "forward_kl_question_weight",
+    "grpo_advantages",
+    "grpo_question_weight",
     "iwae_bound",
     "iwae_posterior_loss",
     "iwae_reasoner_loss",
     "likelihood_worst_case_variance",
+    "list_traces",
+    "local_forward_kl",
     "log_accuracy_correctness",
+    "log_answer_probs",
     "log_geometric_mean_correctness",
     "log_importance_weights",
     "log_likelihood_correctness",
+    "maximum_likelihood_question_weight",
+    "maxrl_advantages",
+    "maxrl_question_weight",
     "normalized_weights",
+    "one_kept_advantages",
     "paired_bootstrap",
+    "pareto_k",
     "pass_at_k",
+    "policy_gradient_loss",
+    "quadrature_iwae_bound",
+    "reinforce_advantages",
     "reverse_kl_loss",
+    "rft_loss",
+    "rft_one_kept_question_weight",
+    "rft_question_weight",
+    "rloo_advantages",
+    "rloo_question_weight",
+    "shaped_reward",
+    "shaped_reward_optimum",
     "tempered_log_weights",
+    "truncated_log_weights",
+    "vimco_posterior_loss",
 ]

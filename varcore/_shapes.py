@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING or sys.modules.get("jaxtyping"):
-    from jaxtyping import Bool, Float, Real
+    from jaxtyping import Bool, Float, Int, Real
 else:
 
     class _Unchecked:
         def __class_getitem__(cls, array_and_axes):
             return array_and_axes[0]
 
-    Bool = Float = Real = _Unchecked
+    Bool = Float = Int = Real = _Unchecked
 
-__all__ = ["Bool", "Float", "Real", "ShapeError", "require_equal_shapes", "require_samples"]
+__all__ = ["Bool", "Float", "Int", "Real", "ShapeError", "require_equal_shapes", "require_samples"]
 
 
 class ShapeError(ValueError):

@@ -145,6 +145,65 @@ def effective_sample_size(log_weights: Float[Tensor, "*batch K"]) -> Float[Tenso
     return sum_of_squares.masked_fill(all_zero, 1.0).reciprocal().masked_fill(all_zero, 0.0)
 
 
+def truncated_log_weights(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """Truncated importance sampling: no weight above sqrt(K) times the mean weight; logs in nats.
+
+        log rho'_k = min( log rho_k, log mean_j rho_j + (1/2) log K )                           (Ionides 2008)
+
+    Less variance for a bias that vanishes as K grows.  Cut is a weight that holds more than 1/sqrt(K) of the total.
+    Differentiable, the level of the cut included.  Zero weights stay zero; K = 1: unchanged.
+    Raises ShapeError if K = 0.
+    """
+    require_samples("truncated_log_weights", log_weights=log_weights)
+    ceiling = log_mean_exp(log_weights) + 0.5 * math.log(log_weights.shape[-1])
+    return torch.minimum(log_weights, ceiling[..., None])
+
+
+def pareto_k(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+    """Pareto k-hat of PSIS: the shape of the weights' upper tail, without unit.
+
+    Below 0.5 the weights have a finite variance, below 1 a finite mean; above 0.7 an average weighted by them is not
+    to be trusted at any affordable K (Vehtari et al., arXiv:1507.02646).  The tail is the M = min(K/5, 3 sqrt(K))
+    largest weights, fitted by a generalised Pareto distribution with the profile posterior mean of Zhang and Stephens
+    (2009) and the weak prior that draws k towards 0.5, worth ten observations.
+
+    Constant, computed in float64: a diagnostic, not an objective.  No more than three quarters of the tail lie
+    above its cut-off (ties, equal weights, most weights zero): +inf, no fit.  Raises ShapeError for K < 25, a tail
+    of fewer than five.
+
+    Written here because the library that has it (arviz-stats, against which it is tested) brings NumPy and SciPy, and
+    this layer needs torch alone.
+    """
+    require_samples("pareto_k", log_weights=log_weights)
+    num_samples = log_weights.shape[-1]
+    if num_samples < 25:
+        raise ShapeError(f"pareto_k: needs K >= 25 weights for a tail of at least 5, got K = {num_samples}.")
+    tail_size = min(num_samples // 5, math.floor(3 * math.sqrt(num_samples)))
+    # The unit of the weights does not matter; sharing the total keeps them in range.
+    ordered = normalized_weights(log_weights.detach().double()).sort(-1).values
+    tail = ordered[..., -tail_size:] - ordered[..., -tail_size - 1, None]
+    quartile = tail[..., int(tail_size / 4 + 0.5) - 1]
+    no_fit = (quartile == 0)[..., None]
+    shape = _generalised_pareto_shape(tail.masked_fill(no_fit, 1.0), quartile.masked_fill(no_fit[..., 0], 1.0))
+    return shape.masked_fill(no_fit[..., 0], math.inf).to(log_weights.dtype)
+
+
+def _generalised_pareto_shape(
+    exceedances: Float[Tensor, "*batch M"], quartile: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Zhang and Stephens (2009): posterior mean of theta = -k/sigma over a grid, then k given theta; then the prior."""
+    size = exceedances.shape[-1]
+    num_points = 30 + int(math.sqrt(size))
+    index = torch.arange(1, num_points + 1, dtype=exceedances.dtype, device=exceedances.device)
+    spread = (1.0 - (num_points / (index - 0.5)).sqrt()) / (3.0 * quartile[..., None])
+    theta = exceedances[..., -1:].reciprocal() + spread
+    k = torch.log1p(-theta[..., None] * exceedances[..., None, :]).mean(-1)
+    log_profile = size * ((-theta / k).log() - k - 1.0)
+    mean_theta = (torch.softmax(log_profile, -1) * theta).sum(-1, keepdim=True)
+    shape = torch.log1p(-mean_theta * exceedances).mean(-1)
+    return (size * shape + 10 * 0.5) / (size + 10)
+
+
 def likelihood_worst_case_variance(
     correctness: Float[Tensor, "*batch"], answer_set_size: int | Real[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:

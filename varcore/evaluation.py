@@ -69,6 +69,28 @@ def pass_at_k(
     return (1.0 - misses.prod(-1)).masked_fill(impossible, math.nan)
 
 
+def duplicate_fraction(token_ids: Real[Tensor, "*batch K T"]) -> Float[Tensor, "*batch"]:
+    """Share of a question's K rollouts that repeat an earlier one of the same question, between 0 and (K-1)/K.
+
+    Independent long rollouts at a temperature above zero rarely agree to the last token; a share near (K-1)/K is the
+    mark of rollouts that were given one seed, which leaves one sample where K were paid for and makes every interval
+    and every Pass@k wrong.
+
+    Args:
+        token_ids: sampled ids, padded on one side with one id: [*batch, K, T].
+
+    Default dtype.  T = 0, all empty: (K-1)/K.  Raises ShapeError without the axes K and T or if K = 0.
+    """
+    if token_ids.ndim < 2 or token_ids.shape[-2] == 0:
+        raise ShapeError(
+            f"duplicate_fraction: needs token ids [*batch, K, T] with K >= 1, got shape {tuple(token_ids.shape)}. "
+            "Ragged rollouts? Pad them: torch.nn.utils.rnn.pad_sequence(rollouts, batch_first=True, padding_value=-1)."
+        )
+    same = (token_ids[..., :, None, :] == token_ids[..., None, :, :]).all(-1)
+    repeats_an_earlier = same.tril(-1).any(-1)
+    return repeats_an_earlier.to(torch.get_default_dtype()).mean(-1)
+
+
 def bootstrap_interval(
     per_question_values: Float[Tensor, " B"],
     *,

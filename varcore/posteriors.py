@@ -1,15 +1,16 @@
-"""Two ways to train the posterior q(z|x,y'): forward KL from the reasoner's traces, reverse KL from its own.
+"""Ways to train the posterior q(z|x,y'): forward KL from the reasoner's traces, reverse KL or the bound from its own.
 
-Both losses give one value per question and are surrogates: the gradient is the statement, the value is not
+Every loss gives one value per question and is a surrogate: the gradient is the statement, the value is not
 a KL.  Conventions on zero weights, +inf and NaN are those of ``varcore.bounds``.
 """
 
 import math
 
+import torch
 from torch import Tensor
 
-from varcore._shapes import Float, require_samples
-from varcore.bounds import constant_weighted_sum, elbo
+from varcore._shapes import Float, ShapeError, require_samples
+from varcore.bounds import constant_weighted_sum, elbo, log_mean_exp, normalized_weights
 
 
 def forward_kl_loss(
@@ -68,3 +69,45 @@ def reverse_kl_loss(
         others = (rewards.sum(-1, keepdim=True) - rewards) / (num_samples - 1)
         rewards = rewards - others
     return -constant_weighted_sum(rewards, log_posterior) / num_samples
+
+
+def vimco_posterior_loss(
+    log_posterior: Float[Tensor, "*batch K"], log_weights: Float[Tensor, "*batch K"]
+) -> Float[Tensor, "*batch"]:
+    """VIMCO loss of the posterior: ``iwae_posterior_loss`` with a leave-one-out baseline; minimise.
+
+        loss = - sum_k sg( L - L_(-k) - w_k ) log q(z_k|x,y'),        L = log (1/K) sum_j rho_j
+        L_(-k) = log (1/K) ( sum_{j != k} rho_j + exp( mean of log rho_j over j != k ) )        (arXiv:1602.06725)
+
+    L_(-k) puts the geometric mean of the others in the place of rho_k, so it does not depend on z_k: the expected
+    gradient is that of A.2, and the common level of the bound, which is about log p(x), leaves the variance.
+    The traces must come from q itself.
+
+    Args:
+        log_posterior: log q(z|x,y'), in nats.
+        log_weights: log rho.
+
+    Gradient flows to ``log_posterior`` only.  Where all others have weight zero their baseline would be -inf; 0, as
+    good a function of the others, stands in.  All weights zero: loss 0, gradient 0.
+    Raises ShapeError if K < 2 (there are no others; K = 1 is ``iwae_posterior_loss``) or the shapes differ.
+    """
+    require_samples("vimco_posterior_loss", log_posterior=log_posterior, log_weights=log_weights)
+    if log_weights.shape[-1] < 2:
+        raise ShapeError(
+            "vimco_posterior_loss: needs K >= 2 traces a question for a leave-one-out baseline, got K = 1. "
+            "Sample more, or use iwae_posterior_loss."
+        )
+    bound = log_mean_exp(log_weights)[..., None]
+    baseline = log_mean_exp(_each_replaced_by_the_others(log_weights))
+    signal = bound - baseline.masked_fill(baseline == -math.inf, 0.0)
+    coefficients = (signal - normalized_weights(log_weights)).masked_fill(bound == -math.inf, 0.0)
+    return -constant_weighted_sum(coefficients, log_posterior)
+
+
+def _each_replaced_by_the_others(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K K"]:
+    """Row k holds the K log weights with the k-th replaced by the mean of the other logs."""
+    size = log_weights.shape[-1]
+    own = torch.eye(size, dtype=torch.bool, device=log_weights.device)
+    rows = log_weights[..., None, :].expand(*log_weights.shape, size)
+    others = rows.masked_fill(own, 0.0).sum(-1, keepdim=True) / (size - 1)
+    return torch.where(own, others, rows)

@@ -1,0 +1,71 @@
+"""certificates.py: listing reward groups gives the formulas of equivalence.py, and anything else a rule may be."""
+
+from functools import partial
+
+import pytest
+import torch
+from helpers import assert_exact
+from rules import PAPER_GRPO, RULES, TRL_GRPO
+
+from varcore import (
+    ShapeError,
+    certified_exchangeable_question_weight,
+    certified_question_weight,
+    dapo_kept_groups,
+    dapo_question_weight,
+    grpo_advantages,
+    one_kept_advantages,
+    reinforce_advantages,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+rules = pytest.mark.parametrize("name", RULES)
+
+
+@rules
+@pytest.mark.parametrize("size", [1, 2, 5, 10])
+def test_listing_all_groups_certifies_the_formula(name, size):
+    advantages, question_weight = RULES[name]
+    p = torch.tensor([0.0, 1e-9, 0.03, 0.5, 0.9, 1 - 1e-9, 1.0])
+    assert_exact(certified_question_weight(advantages, p, size), question_weight(p, size), atol=1e-9)
+
+
+@rules
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_listing_counts_certifies_the_formula(name, size):
+    if name == "one kept":
+        return  # it looks at positions: refused, next test
+    advantages, question_weight = RULES[name]
+    p = torch.tensor([0.0, 1e-9, 0.03, 0.5, 0.9, 1.0])
+    ours = certified_exchangeable_question_weight(advantages, p, size)
+    torch.testing.assert_close(ours, question_weight(p, size), rtol=1e-9, atol=1e-13)
+
+
+def test_a_rule_that_looks_at_positions_is_refused_by_counts_only():
+    with pytest.raises(ValueError, match=r"change with the order of the rewards.*certified_question_weight"):
+        certified_exchangeable_question_weight(one_kept_advantages, torch.tensor([0.5]), 4)
+
+
+@pytest.mark.parametrize("settings", [PAPER_GRPO, TRL_GRPO])
+@pytest.mark.parametrize("certify", [certified_question_weight, certified_exchangeable_question_weight])
+def test_certificate_of_dynamic_sampling(certify, settings):
+    p = torch.tensor([0.0, 1e-6, 0.3, 0.97, 1.0])
+    ours = certify(partial(grpo_advantages, **settings), p, 6, kept=dapo_kept_groups)
+    torch.testing.assert_close(ours, dapo_question_weight(p, 6, **settings), rtol=1e-8, atol=0)
+
+
+def test_a_rule_of_ones_own():
+    # A = r^2 - 0.7 on 0/1 rewards: E[A|1] - E[A|0] = 1, whatever the constant
+    p = torch.linspace(0.01, 0.99, 7)
+    assert_exact(certified_question_weight(lambda r: r.square() - 0.7, p, 4), p)
+
+
+def test_a_rule_of_another_shape_is_refused():
+    with pytest.raises(ShapeError, match=r"advantages of the rewards' shape \(8, 3\), got \(8,\)"):
+        certified_question_weight(lambda r: r.mean(-1), torch.tensor([0.5]), 3)
+
+
+@pytest.mark.parametrize("size", [0, 17])
+def test_too_many_groups_are_refused(size):
+    with pytest.raises(ValueError, match="1 <= G <= 16; got"):
+        certified_question_weight(reinforce_advantages, torch.tensor([0.5]), size)
