@@ -4,9 +4,10 @@
     python benchmarks/tiny_methods.py --regimes tiny=1 --out /somewhere.json
 
 "tiny" has few curated traces and many questions with only an answer; in "tiny-one-set" every training question has a
-curated trace.  Every seed has its own training, weights and test questions.  Runs live in runs/tiny_methods/ and are continued if the
-command is repeated.  Two intervals are printed for every paired difference: Student's t over the seeds' means (training
-varies, the honest one for a claim about the method) and a bootstrap over all questions (these trained models only).
+curated trace.  Every seed has its own training, weights and test questions.  Runs live in runs/tiny_methods/ and are
+continued if the command is repeated.  Two intervals are printed for every paired difference: Student's t over the means
+of the seeds (training varies, the honest one for a claim about the method) and a bootstrap over all questions (these
+trained models only).
 """
 
 from __future__ import annotations
@@ -44,10 +45,7 @@ def main() -> None:
         "command": "python benchmarks/tiny_methods.py",
         "date": datetime.date.today().isoformat(),
         "environment": json.loads((arguments.runs / f"{jobs[0][0]}-{jobs[0][1]}" / "environment.json").read_text()),
-        "regimes": {
-            regime: summary([results[job] for job in jobs if job[0] == regime])
-            for regime in regimes
-        },
+        "regimes": {regime: summary([results[job] for job in jobs if job[0] == regime]) for regime in regimes},
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(log, indent=1, sort_keys=True) + "\n", encoding="utf-8")

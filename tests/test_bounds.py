@@ -156,6 +156,30 @@ def test_sampled_posterior_gradient_agrees_with_the_bound():
     assert_mean(per_question, -gradient(model.bound(3), model.phi)[0][0].item())
 
 
+@pytest.mark.parametrize("num_samples", [1, 2, 3])
+def test_q_equal_to_pi_is_self_normalised_verifree(num_samples):
+    # A.6: with q = sg[pi] the ratio is one, so the weights are the correctness of each trace over its sum
+    model = LatentModel()
+
+    def loss(z):
+        log_prior, log_correct = model.prior.log()[z], model.correctness.log()[z]
+        log_weights = log_importance_weights(log_prior, log_correct, log_prior.detach())
+        assert_exact(log_weights, log_correct)
+        return iwae_reasoner_loss(log_prior + log_correct, log_weights)
+
+    def verifree(z):
+        weights = model.correctness.detach()[z]
+        return -sum(w / weights.sum() * (model.joint[k]).log() for w, k in zip(weights, z, strict=True))
+
+    proposal = model.prior.detach()
+    ours = gradient(expectation(proposal, num_samples, loss), model.theta)
+    theirs = gradient(expectation(proposal, num_samples, verifree), model.theta)
+    assert theirs[1].abs().max() > 1e-3
+    assert (theirs[0].abs().max() > 1e-3) == (num_samples > 1)  # one trace of weight one: E_pi grad log pi = 0
+    for mine, truth in zip(ours, theirs, strict=True):
+        assert_exact(mine, truth)
+
+
 # Stop-gradients
 
 
@@ -344,6 +368,19 @@ def test_dtype_is_kept_and_large_logarithms_are_safe(dtype):
         assert loss(log_weights, log_weights).dtype == dtype
     assert log_importance_weights(log_weights, log_weights, log_weights).dtype == dtype
     assert_exact(iwae_bound(log_weights)[1], 9000.0 - math.log(2.0), atol=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_low_precision_is_near_double(dtype, tolerance):
+    log_prob, log_weights = -3 * torch.rand(50, 8), 2 * torch.randn(50, 8)
+    low_prob, low_weights = log_prob.to(dtype), log_weights.to(dtype)
+    # against double on the rounded inputs: the functions' own error, not that of the inputs
+    for function in (*BOUNDS, normalized_weights):
+        exact = function(low_weights.double())
+        torch.testing.assert_close(function(low_weights).double(), exact, rtol=0, atol=tolerance)
+    for loss in LOSSES:
+        exact = loss(low_prob.double(), low_weights.double())
+        torch.testing.assert_close(loss(low_prob, low_weights).double(), exact, rtol=0, atol=5 * tolerance)
 
 
 # Errors

@@ -1,6 +1,8 @@
 """varcore: the mathematics of variational reasoning for language models (arXiv:2509.22637), on torch alone.
 
-These are the public names.  The language-model layer is ``varcore.llm``; nothing of it is imported here.
+These are the public names.  "Eq." in a docstring is the paper's number, "A." its appendix, "section" one of
+EQUATIONS.md, the index of every equation with its function and its test.  The language-model layer is ``varcore.llm``;
+nothing of it is imported here.
 """
 
 from varcore._shapes import (

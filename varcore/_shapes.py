@@ -39,8 +39,9 @@ def require_equal_shapes(function: str, **tensors: Tensor) -> None:
 
 def require_samples(function: str, **tensors: Tensor) -> None:
     """Equal shapes, and at least one sample on the last axis."""
-    require_equal_shapes(function, **tensors)
     shape = next(iter(tensors.values())).shape
+    if any(tensor.shape != shape for tensor in tensors.values()):
+        require_equal_shapes(function, **tensors)
     if len(shape) == 0 or shape[-1] == 0:
         raise ShapeError(
             f"{function}: needs at least one sample on the last axis, got {_describe(tensors)}. "

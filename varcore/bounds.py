@@ -8,6 +8,9 @@ of zero, log weight -inf, is an ordinary value.  A question whose K weights are 
 -inf, normalised weights of zero and losses of zero with zero gradient: never NaN, never uniform.  +inf and
 NaN are nobody's log weight, but a value cannot be inspected under ``torch.func.vmap``, so they are not
 refused: the results of *that* question are then inf or NaN, and no other question is touched.
+
+dtypes are kept.  float32 is good to about six digits, log weights of thousands of nats included; bfloat16 to two, for
+logarithms of a few nats only (at 1000 nats its steps are 4): sum token log-probabilities in float32 first.
 """
 
 import math
@@ -82,7 +85,7 @@ def normalized_weights(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, 
     usable trace.  K = 1: one, whatever the trace is worth.  Raises ShapeError if K = 0.
     """
     require_samples("normalized_weights", log_weights=log_weights)
-    all_zero = (log_weights == -math.inf).all(-1, keepdim=True)
+    all_zero = log_weights.detach().amax(-1, keepdim=True) == -math.inf
     return torch.softmax(log_weights.masked_fill(all_zero, 0.0), -1).masked_fill(all_zero, 0.0)
 
 
@@ -104,7 +107,7 @@ def iwae_reasoner_loss(
     Raises ShapeError if K = 0 or the shapes differ.
     """
     require_samples("iwae_reasoner_loss", log_joint=log_joint, log_weights=log_weights)
-    return -constant_weighted_sum(normalized_weights(log_weights), log_joint)
+    return -constant_weighted_sum(normalized_weights(log_weights.detach()), log_joint)
 
 
 def iwae_posterior_loss(
@@ -127,8 +130,9 @@ def iwae_posterior_loss(
     is zero on average.  Raises ShapeError if K = 0 or the shapes differ.
     """
     require_samples("iwae_posterior_loss", log_posterior=log_posterior, log_weights=log_weights)
-    bound = log_mean_exp(log_weights)[..., None]
-    coefficients = (bound - normalized_weights(log_weights)).masked_fill(bound == -math.inf, 0.0)
+    constants = log_weights.detach()
+    bound = log_mean_exp(constants)[..., None]
+    coefficients = (bound - normalized_weights(constants)).masked_fill(bound == -math.inf, 0.0)
     return -constant_weighted_sum(coefficients, log_posterior)
 
 
@@ -138,7 +142,7 @@ def log_mean_exp(log_values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
     Not public: ``iwae_bound`` and ``log_likelihood_correctness`` are its two uses.
     """
     # The derivative of logsumexp is exp(x - logsumexp x), NaN where both are -inf: such rows never reach it.
-    all_zero = (log_values == -math.inf).all(-1, keepdim=True)
+    all_zero = log_values.detach().amax(-1, keepdim=True) == -math.inf
     log_sum = torch.logsumexp(log_values.masked_fill(all_zero, 0.0), -1)
     return log_sum.masked_fill(all_zero.squeeze(-1), -math.inf) - math.log(log_values.shape[-1])
 

@@ -2,7 +2,7 @@
 
 Every method of ``varcore.policies`` has, per question and on-policy, an expected gradient of one form:
 
-    E grad loss  =  W(p) * grad KL( sg P(z|x,Y) || pi(z|x) )                                     (section 5, Eq. 10-13)
+    E grad loss  =  W(p) * grad KL( sg P(z|x,Y) || pi(z|x) )                                   (section 5; Eq. 10 to 12)
 
 Why.  With 0/1 rewards the rollouts of a group matter only through which are right.  Let s1 and s0 be the mean of
 grad log pi over right and over wrong rollouts.  Since E grad log pi = 0, s0 = - p/(1-p) s1; and s1 is minus the

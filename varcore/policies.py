@@ -174,7 +174,7 @@ def shaped_reward(
 ) -> Float[Tensor, "*batch"]:
     """General shaped reward of a rollout: alpha if correct, beta if only well-formed, gamma otherwise.
 
-        R = gamma + (alpha - beta) 1[correct] + (beta - gamma) 1[well-formed]                         (A.5, Eq. 20)
+        R = gamma + (alpha - beta) 1[correct] + (beta - gamma) 1[well-formed]                                  (A.5)
 
     A correct rollout counts as well-formed whatever ``well_formed`` says.  Default dtype.  What it does to a question:
     ``shaped_reward_optimum``.  Raises ShapeError if the shapes differ.

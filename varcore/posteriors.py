@@ -97,17 +97,25 @@ def vimco_posterior_loss(
             "vimco_posterior_loss: needs K >= 2 traces a question for a leave-one-out baseline, got K = 1. "
             "Sample more, or use iwae_posterior_loss."
         )
-    bound = log_mean_exp(log_weights)[..., None]
-    baseline = log_mean_exp(_each_replaced_by_the_others(log_weights))
+    constants = log_weights.detach()
+    bound = log_mean_exp(constants)[..., None]
+    baseline = _log_sum_with_each_replaced(constants) - math.log(constants.shape[-1])
     signal = bound - baseline.masked_fill(baseline == -math.inf, 0.0)
-    coefficients = (signal - normalized_weights(log_weights)).masked_fill(bound == -math.inf, 0.0)
+    coefficients = (signal - normalized_weights(constants)).masked_fill(bound == -math.inf, 0.0)
     return -constant_weighted_sum(coefficients, log_posterior)
 
 
-def _each_replaced_by_the_others(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K K"]:
-    """Row k holds the K log weights with the k-th replaced by the mean of the other logs."""
-    size = log_weights.shape[-1]
-    own = torch.eye(size, dtype=torch.bool, device=log_weights.device)
-    rows = log_weights[..., None, :].expand(*log_weights.shape, size)
-    others = rows.masked_fill(own, 0.0).sum(-1, keepdim=True) / (size - 1)
-    return torch.where(own, others, rows)
+def _log_sum_with_each_replaced(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """log( sum_{j != k} rho_j + exp( mean_{j != k} log rho_j ) ) for each k, in time linear in K.
+
+    The others' sum is built from running sums on both sides: subtracting rho_k from the total would cancel.
+    """
+    nothing = torch.full_like(log_weights[..., :1], -math.inf)
+    before = torch.cat([nothing, log_weights.logcumsumexp(-1)[..., :-1]], -1)
+    after = torch.cat([log_weights.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:], nothing], -1)
+    zero = log_weights == -math.inf
+    finite = log_weights.masked_fill(zero, 0.0)
+    log_mean = (finite.sum(-1, keepdim=True) - finite) / (log_weights.shape[-1] - 1)
+    another_is_zero = zero.sum(-1, keepdim=True) > zero.long()
+    log_mean = log_mean.masked_fill(another_is_zero, -math.inf)
+    return torch.logaddexp(torch.logaddexp(before, after), log_mean)
