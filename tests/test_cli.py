@@ -53,7 +53,7 @@ def test_run_prints_stages_tables_and_sentences(config: Path, capsys: pytest.Cap
     text = " ".join(capsys.readouterr().out.split())
     for expected in (
         "train-posterior-1",
-        "Paired differences",
+        "Paired on the same questions",
         "VR - RFT",
         "Spent after pi0",
         "Against RFT, VR",

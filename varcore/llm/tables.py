@@ -54,7 +54,7 @@ def score_table(results: dict[str, Any]) -> Table:
 def difference_table(results: dict[str, Any]) -> Table:
     """Paired differences on the same questions, in percentage points."""
     k, levels = results["methods"]["pi0"]["k"], sorted(results["levels"])
-    table = Table(title="Paired differences on the same questions, points ± half a 95% interval")
+    table = Table(title="Paired on the same questions, points ± half a 95% interval")
     table.add_column("difference", no_wrap=True)
     for name in (f"Avg@{k}", f"Pass@{k}", f"hardest\nAvg@{k}", f"hardest\nPass@{k}"):
         table.add_column(name, justify="right", no_wrap=True)
