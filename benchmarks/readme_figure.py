@@ -45,7 +45,7 @@ def from_log(found: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """A regime of tiny_methods.json: means over seeds in the place of one run's scores."""
     methods = {role: {"k": found["k"], **scores} for role, scores in found["methods"].items()}
     count = len(found["seeds"])
-    over = f"over {count} training seeds (Student's t)" if count > 1 else "over one training seed, so none is drawn"
+    over = f"over {count} seeds (Student's t)" if count > 1 else "over one training seed, so none is drawn"
     return {"methods": methods, "levels": found["per_seed"][0]["levels"]}, over
 
 

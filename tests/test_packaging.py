@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-CPU_EXTRAS = ["llm", "notebooks", "dev"]  # the set-up that the lock fixes; vllm is for machines with a GPU
+CPU_EXTRAS = ["llm", "notebooks", "dev", "oracles"]  # the set-up that the lock fixes; vllm is for machines with a GPU
 GPU_ONLY = re.compile(r"cuda|nvidia|triton|vllm")
 
 

@@ -59,7 +59,7 @@ def test_it_says_one_line_when_all_is_well(folder: Path):
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("setup: installing into .venv")
     assert done.stderr.count("\n") == 1
-    assert "-c requirements-cpu.lock -e .[llm,notebooks,dev]" in log(folder)
+    assert "-c requirements-cpu.lock -e .[llm,notebooks,dev,oracles]" in log(folder)
 
 
 def test_the_newest_known_python_goes_first(folder: Path):

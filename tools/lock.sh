@@ -19,12 +19,12 @@ done
 }
 cp $lock "$work/all" # uv keeps the versions that it finds in its output file
 # shellcheck disable=SC2086 # flags are words
-"$work/venv/bin/uv" pip compile pyproject.toml --extra llm --extra notebooks --extra dev --output-file "$work/all" $flags \
+"$work/venv/bin/uv" pip compile pyproject.toml --extra llm --extra notebooks --extra dev --extra oracles --output-file "$work/all" $flags \
     --universal --fork-strategy fewest --python-version 3.11 --no-annotate --no-header --quiet
 
 {
     echo "# Every package of the CPU set-up at one exact version; \`make lock\` writes this file again.  To use it:"
-    echo "#   pip install -c requirements-cpu.lock -e '.[llm,notebooks,dev]'"
+    echo "#   pip install -c requirements-cpu.lock -e '.[llm,notebooks,dev,oracles]'"
     grep -Ev "^(cuda|nvidia|triton)|sys_platform == 'emscripten'" "$work/all" | sed 's/ *;.*//'
 } >"$work/lock"
 cp "$work/lock" $lock

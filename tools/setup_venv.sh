@@ -51,4 +51,4 @@ fi
 
 echo "setup: installing into $venv (the first time takes minutes; the log is $log)" >&2
 $venv/bin/python -m pip --version >/dev/null 2>&1 || logged $venv/bin/python -m ensurepip
-logged $venv/bin/python -m pip install --disable-pip-version-check -c requirements-cpu.lock -e '.[llm,notebooks,dev]'
+logged $venv/bin/python -m pip install --disable-pip-version-check -c requirements-cpu.lock -e '.[llm,notebooks,dev,oracles]'
