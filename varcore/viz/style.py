@@ -47,6 +47,23 @@ LOOKS = {
     "accuracy": Look("VR (no π/q)", "#CC79A7", "longdash", "cross"),
     "direct": Look("answer as trace", "#D55E00", "dot", "star"),
     "vr": Look("VR", "#0072B2", "solid", "circle"),
+    # the lessons: distributions over traces, directions of KL, estimators, and rules that weigh questions
+    "prior": Look("prior π(z|x)", "#E69F00", "dash", "square"),
+    "posterior": Look("posterior q", "#7B5EA7", "solid", "circle"),
+    "true posterior": Look("true posterior", "#009E73", "dot", "diamond"),
+    "reasoner": Look("reasoner π", "#0072B2", "longdash", "triangle-up"),
+    "forward kl": Look("forward KL", "#0072B2", "solid", "circle"),
+    "reverse kl": Look("reverse KL", "#D55E00", "dash", "square"),
+    "likelihood estimator": Look("likelihood", "#D55E00", "dash", "square"),
+    "accuracy estimator": Look("accuracy", "#0072B2", "solid", "circle"),
+    "maximum likelihood": Look("maximum likelihood", INK, "dot", "square"),
+    "binary rl": Look("binary RL", "#56B4E9", "dash", "triangle-up"),
+    "grpo": Look("GRPO", "#D55E00", "solid", "circle"),
+    "dapo": Look("DAPO", "#E69F00", "dash", "diamond"),
+    "dr grpo": Look("Dr. GRPO", "#009E73", "dashdot", "triangle-down"),
+    "rloo": Look("RLOO", "#7B5EA7", "longdash", "cross"),
+    "maxrl": Look("MaxRL", "#0072B2", "longdashdot", "star"),
+    "your rule": Look("your rule", "#CC79A7", "solid", "star"),
 }
 
 
