@@ -12,7 +12,7 @@ help:
 	@echo 'make lab       JupyterLab on notebooks/'
 	@echo 'make test      the tests, then every notebook from top to bottom'
 	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
-	@echo 'make bench     benchmarks/rates.py (the long one is run by name: .venv/bin/python benchmarks/tiny_methods.py)'
+	@echo 'make bench     benchmarks/rates.py and maths.py (the long one by name: .venv/bin/python benchmarks/tiny_methods.py)'
 	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
 	@echo 'make lock      write requirements-cpu.lock again; UPGRADE="numpy torch==2.14.0", or UPGRADE=all, to move versions'
 	@echo 'make clean     remove .venv, caches and built files; runs/ stays'
@@ -42,6 +42,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rates.py
+	$(BIN)/python benchmarks/maths.py
 
 notebook: $(STAMP)
 	@test -f '$(NB)' || { echo "make notebook: needs NB, the path of a notebook; got NB='$(NB)'. Try NB=notebooks/01_name.ipynb" >&2; exit 2; }
