@@ -46,6 +46,11 @@ def test_a_rule_that_looks_at_positions_is_refused_by_counts_only():
         certified_exchangeable_question_weight(one_kept_advantages, torch.tensor([0.5]), 4)
 
 
+def test_a_rule_that_hardly_looks_at_positions_is_refused_too():
+    with pytest.raises(ValueError, match="change with the order of the rewards"):
+        certified_exchangeable_question_weight(lambda r: r * (1 + 1e-6 * torch.arange(4)), torch.tensor([0.5]), 4)
+
+
 @pytest.mark.parametrize("settings", [PAPER_GRPO, TRL_GRPO])
 @pytest.mark.parametrize("certify", [certified_question_weight, certified_exchangeable_question_weight])
 def test_certificate_of_dynamic_sampling(certify, settings):

@@ -184,6 +184,15 @@ def test_certain_questions(size):
     assert_exact(grpo_question_weight(ends, size)[1], limit)
 
 
+def test_certain_questions_in_the_population():
+    ends = torch.tensor([0.0, 1.0])
+    for weight in (maximum_likelihood_question_weight, maxrl_question_weight, forward_kl_question_weight):
+        assert_exact(weight(ends), [1.0, 1.0])
+    assert_exact(rft_one_kept_question_weight(ends), [1.0, 1.0])
+    for weight in (rft_question_weight, binary_rl_question_weight, rloo_question_weight, dr_grpo_question_weight):
+        assert_exact(weight(ends), [0.0, 1.0])
+
+
 def test_dynamic_sampling_does_not_forget_hard_questions():
     size = 8
     one_success = (size - 1) / size**2 / math.sqrt((size - 1) / size**2)
@@ -193,12 +202,12 @@ def test_dynamic_sampling_does_not_forget_hard_questions():
 
 @pytest.mark.parametrize("weight", [*FINITE, *ENDLESS])
 def test_no_probability_is_nan_and_touches_no_other(weight):
-    p = torch.tensor([-0.1, 0.4, 1.1, math.nan])
+    p = torch.tensor([-0.1, 0.4, 1.1, math.nan, -1.0, 2.0])
     calls = [weight] if weight in ENDLESS else [weight, partial(weight, group_size=4)]
     if weight is forward_kl_question_weight:
         calls[1] = partial(weight, num_traces=4)
     for call in calls:
-        assert call(p).isnan().tolist() == [True, False, True, True]
+        assert call(p).isnan().tolist() == [True, False, True, True, True, True]
         assert_exact(call(p)[1], call(torch.tensor(0.4)))
 
 
@@ -314,6 +323,13 @@ def test_optimum_goldens():
     # biased: (0.05 + 0.05, 0.15) / 0.25;  debiased: 1/2 (1, 0) + 1/2 (1/4, 3/4)
     assert_exact(shaped_reward_optimum(joint, formed, **settings), [0.4, 0.6, 0.0])
     assert_exact(debiased_reward_optimum(joint, formed, **settings), [0.625, 0.375, 0.0])
+
+
+@pytest.mark.parametrize("optimum", [shaped_reward_optimum, debiased_reward_optimum])
+def test_one_part_alone_is_pulled_to_its_own_posterior(optimum):
+    joint, formed = torch.tensor([0.1, 0.1, 0.0]), torch.tensor([0.1, 0.1, 0.6])
+    assert_exact(optimum(joint, formed, alpha=1.0, beta=0.0, gamma=0.0), [0.5, 0.5, 0.0])  # format worth nothing
+    assert_exact(optimum(joint, formed, alpha=1.0, beta=1.0, gamma=0.0), [0.125, 0.125, 0.75])  # format worth it all
 
 
 @pytest.mark.parametrize("optimum", [shaped_reward_optimum, debiased_reward_optimum])

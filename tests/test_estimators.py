@@ -73,6 +73,10 @@ def test_geometric_mean_golden():
     assert_exact(torch.autograd.grad(estimate.sum(), log_answer)[0], [0.5])
 
 
+def test_geometric_mean_of_one_token_is_that_token():
+    assert_exact(log_geometric_mean_correctness(torch.tensor([-3.0]), torch.tensor([1])), [-3.0])
+
+
 def test_geometric_mean_without_tokens_is_no_answer():
     log_answer = leaf(0.0, -INF, -3.0)
     estimate = log_geometric_mean_correctness(log_answer, torch.tensor([0, 4, 3]))
@@ -213,6 +217,15 @@ def test_zero_weights_of_tempered_ratios(exponent):
     for grad in grads:
         assert grad.isfinite().all()
         assert torch.equal(grad[1:4], torch.zeros(3))
+
+
+@pytest.mark.parametrize("exponent", [None, 1, 0])
+def test_a_padded_row_that_is_also_never_correct_has_zero_weight_and_gradient(exponent):
+    logs = leaf(0.0), leaf(-INF), leaf(-INF)  # two reasons for a weight of zero, and a ratio of +inf against them
+    log_weights = tempered_log_weights(*logs, torch.tensor([0]), exponent)
+    assert log_weights.item() == -INF
+    for grad in torch.autograd.grad(log_weights.sum(), logs, allow_unused=True, materialize_grads=True):
+        assert grad.item() == 0.0
 
 
 @pytest.mark.parametrize("exponent", [-0.1, math.nan, INF])
@@ -363,6 +376,15 @@ def test_pareto_k_finds_the_exponent_of_a_pareto_tail(shape):
     log_weights = -shape * torch.rand(200, 2000).log()
     expected = (134 * shape + 5) / 144
     assert abs(pareto_k(log_weights).mean().item() - expected) < 0.08
+
+
+def test_pareto_k_goldens():
+    # array_stats.psislw of arviz-stats 0.8.0: a Pareto tail of exponent 0.7 at its quantiles, with M = K/5 = 12 and
+    # with M = 3 sqrt(K) = 60; and exp(2 sin j), which is bounded
+    for num_samples, expected in ((60, 0.5764101252763705), (400, 0.6574004398900003)):
+        log_weights = -0.7 * ((torch.arange(num_samples) + 0.5) / num_samples).log()
+        assert_exact(pareto_k(log_weights), expected, atol=1e-9)
+    assert_exact(pareto_k(2 * torch.arange(60.0).sin()), -0.49762467246367076, atol=1e-9)
 
 
 def test_pareto_k_does_not_mind_unit_order_or_gradient():

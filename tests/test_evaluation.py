@@ -122,6 +122,17 @@ def test_pass_at_k_refuses_impossible_counts(n, c, k, message):
             pass_at_k(*counts, k)
 
 
+def test_pass_at_k_refuses_what_is_impossible_twice_over():
+    with pytest.raises(ValueError, match="1 of 2 questions"):
+        pass_at_k(torch.tensor([1, 4]), torch.tensor([-1, 2]), 2)  # too few samples, and fewer than none correct
+
+
+def test_pass_at_k_stays_on_the_device_of_its_tensor():
+    # "meta" has shapes and no values: a device that every machine has beside the CPU
+    for counts in ((torch.ones(2, device="meta"), 1), (1, torch.ones(2, device="meta"))):
+        assert pass_at_k(*counts, 1).device.type == "meta"
+
+
 def test_pass_at_k_under_vmap_is_nan_where_it_would_refuse():
     n, c = torch.tensor([4, 4, 1, 4]), torch.tensor([2, 0, 1, 5])
     result = torch.func.vmap(lambda n, c: pass_at_k(n, c, 2))(n, c)
@@ -148,6 +159,12 @@ def test_bootstrap_golden_of_two_questions():
     # at level 0.4 the quantiles 0.3 and 0.7 lie in the middle half.  False alarm: 10,000 draws put 3,000 or more on an
     # end of chance 1/4, above 11 standard deviations: below 1e-27
     assert bootstrap_interval(values, level=0.4, seed=0) == Interval(0.5, 0.5, 0.5)
+
+
+def test_bootstrap_of_one_resample_has_equal_ends():
+    mean, lower, upper = bootstrap_interval(torch.tensor([0.0, 1.0, 2.0]), num_resamples=1, seed=0)
+    assert mean == 1.0
+    assert lower == upper
 
 
 def test_bootstrap_width_is_that_of_the_normal_limit():

@@ -116,6 +116,28 @@ def test_quadrature_of_extreme_weights():
         assert_exact(quadrature_iwae_bound(*some, num_samples), exact, atol=1e-9)
 
 
+def test_quadrature_of_a_rare_giant_weight():
+    # rho = (1/2, e^30/2), the second once in e^30 draws: far above the mean weight, which is one
+    rare = math.exp(-30.0)
+    some = torch.tensor([0.5, 0.5]).log(), torch.zeros(2), torch.tensor([1.0 - rare, rare]).log()
+    for num_samples in (1, 4):
+        exact = exact_iwae_bound(*some, num_samples)
+        assert_exact(quadrature_iwae_bound(*some, num_samples), exact, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "bound", [exact_elbo, lambda *t: exact_iwae_bound(*t, 3), lambda *t: quadrature_iwae_bound(*t, 3)]
+)
+def test_a_good_trace_that_never_comes_up_sends_no_gradient(bound):
+    prior, correctness, posterior = (leaf(*x) for x in ([-1.0, -2.0, -1.5], [-0.1, -0.7, -0.2], [math.log(0.5)] * 2))
+    log_posterior = torch.cat([posterior, torch.tensor([-INF])])  # its weight would be infinite
+    value, short = bound(prior, correctness, log_posterior), bound(prior[:2], correctness[:2], posterior)
+    assert_exact(value, short)
+    leaves = prior, correctness, posterior
+    for mine, theirs in zip(torch.autograd.grad(value, leaves), torch.autograd.grad(short, leaves), strict=True):
+        assert_exact(mine, theirs)
+
+
 @pytest.mark.parametrize(
     "bound", [exact_elbo, lambda *t: exact_iwae_bound(*t, 3), lambda *t: quadrature_iwae_bound(*t, 3)]
 )
@@ -178,7 +200,7 @@ def test_gradcheck():
 
 def test_refusals():
     some = random_tables(40)
-    with pytest.raises(ValueError, match=r"at most 500,000 groups .* Use quadrature_iwae_bound"):
+    with pytest.raises(ValueError, match=r"at most 500,000 groups .* 8,145,060 groups\. Use quadrature_iwae_bound"):
         exact_iwae_bound(*some, 6)
     for bound in BOUNDS:
         with pytest.raises(ValueError, match="num_samples"):

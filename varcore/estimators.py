@@ -167,9 +167,8 @@ def pareto_k(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     largest weights, fitted by a generalised Pareto distribution with the profile posterior mean of Zhang and Stephens
     (2009) and the weak prior that draws k towards 0.5, worth ten observations.
 
-    Constant, computed in float64: a diagnostic, not an objective.  No more than three quarters of the tail lie
-    above its cut-off (ties, equal weights, most weights zero): +inf, no fit.  Raises ShapeError for K < 25, a tail
-    of fewer than five.
+    Constant, computed in float64: a diagnostic, not an objective.  The tail's lower quartile is not above its cut-off
+    (ties, equal weights, most weights zero): +inf, no fit.  Raises ShapeError for K < 25, a tail of fewer than five.
 
     Written here because the library that has it (arviz-stats, against which it is tested) brings NumPy and SciPy, and
     this layer needs torch alone.
