@@ -59,6 +59,17 @@ def test_certificate_of_dynamic_sampling(certify, settings):
     torch.testing.assert_close(ours, dapo_question_weight(p, 6, **settings), rtol=1e-8, atol=0)
 
 
+@pytest.mark.parametrize("certify", [certified_question_weight, certified_exchangeable_question_weight])
+def test_a_rule_undefined_on_some_groups_is_certified_without_them(certify):
+    def rule(rewards):  # 0/0 where all rewards are equal
+        centred = rewards - rewards.mean(-1, keepdim=True)
+        return centred / centred.square().mean(-1, keepdim=True).sqrt()
+
+    p = torch.tensor([0.3])
+    assert certify(rule, p, 4).isnan().all()
+    assert_exact(certify(rule, p, 4, kept=dapo_kept_groups), dapo_question_weight(p, 4))
+
+
 def test_a_rule_of_ones_own():
     # A = r^2 - 0.7 on 0/1 rewards: E[A|1] - E[A|0] = 1, whatever the constant
     p = torch.linspace(0.01, 0.99, 7)

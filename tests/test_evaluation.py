@@ -249,8 +249,9 @@ def test_bootstrap_refuses():
         paired_bootstrap(values, torch.full((5,), math.inf), seed=0)
     with pytest.raises(ShapeError, match=r"B >= 2, got shape \(1,\)"):
         bootstrap_interval(torch.zeros(1), seed=0)
-    with pytest.raises(ShapeError, match="avg_at_k"):
-        inspect.unwrap(bootstrap_interval)(torch.zeros(5, 3), seed=0)
+    for shape in ((5, 3), ()):
+        with pytest.raises(ShapeError, match="avg_at_k"):
+            inspect.unwrap(bootstrap_interval)(torch.zeros(shape), seed=0)
     with pytest.raises(jaxtyping.TypeCheckError):
         paired_bootstrap(values, torch.rand(6), seed=0)
     with pytest.raises(ShapeError, match=r"paired_bootstrap: .*common shape"):

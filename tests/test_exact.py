@@ -158,6 +158,15 @@ def test_traces_that_never_come_up_and_traces_that_cannot_be_right(bound):
     assert grad.isfinite().all()
 
 
+def test_quadrature_of_a_hopeless_question_beside_a_good_one():
+    # in the first q draws a trace that cannot be right, and never the last, whose weight would be infinite
+    log_prior, log_correctness = torch.tensor([[-1.0, -1.0, -2.0]] * 2), torch.tensor([[-INF, -1.0, -0.5], [-0.1] * 3])
+    log_posterior = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]).log()
+    ours = quadrature_iwae_bound(log_prior, log_correctness, log_posterior, 3)
+    assert ours[0] == -INF
+    assert_exact(ours[1], exact_iwae_bound(log_prior[1], log_correctness[1], log_posterior[1], 3), atol=1e-10)
+
+
 def test_a_question_that_cannot_be_right():
     log_prior = torch.tensor([0.5, 0.5]).log().requires_grad_()
     nothing = torch.tensor([-INF, -INF])

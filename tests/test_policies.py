@@ -69,6 +69,9 @@ def test_grpo_golden():
     assert_exact(grpo_advantages(rewards, ddof=1, eps=0.0), [1.5, -0.5, -0.5, -0.5])  # std 1/2
     assert_exact(grpo_advantages(rewards, ddof=1, eps=0.25), [1.0, -1 / 3, -1 / 3, -1 / 3])
     assert_exact(grpo_advantages(rewards), grpo_advantages(rewards, ddof=1, eps=1e-4))
+    pair = torch.tensor([1.0, 0.0])  # centred 1/2 and -1/2: std 1/2 over G, sqrt(1/2) over G - 1
+    assert_exact(grpo_advantages(pair, ddof=0, eps=0.0), [1.0, -1.0])
+    assert_exact(grpo_advantages(pair, ddof=1, eps=0.0), [0.5**0.5, -(0.5**0.5)])
 
 
 def test_losses_golden():

@@ -145,7 +145,7 @@ def test_spread_moves_crowded_labels_apart_and_leaves_others():
     assert all(high - low >= 1 - 1e-9 for low, high in itertools.pairwise(placed))
 
 
-@pytest.mark.parametrize(("seeds", "interval"), [(1, "none is drawn"), (2, "over 2 training seeds")])
+@pytest.mark.parametrize(("seeds", "interval"), [(1, "none is drawn"), (2, "over 2 seeds")])
 def test_the_readme_picture_reads_the_log_that_the_benchmark_writes(results, tmp_path, seeds, interval):
     scripts = [runpy.run_path(str(BENCHMARKS / name)) for name in ("tiny_methods.py", "readme_figure.py")]
     runs = [{**results, "seed": seed} for seed in range(seeds)]
