@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles.enumeration import LatentModel, gradient, kl
 
+import varcore.exact
 from varcore import (
     ShapeError,
     exact_elbo,
@@ -218,6 +219,15 @@ def test_refusals():
         quadrature_iwae_bound(some[0], some[1], some[2] + math.log(0.5), 2)
     with pytest.raises(ShapeError, match="at least one sample"):
         exact_elbo(*[torch.zeros(2, 0)] * 3)
+
+
+def test_the_most_groups_are_still_listed(monkeypatch):
+    some = random_tables(4)  # C(4 + 2 - 1, 2) = 10 pairs
+    monkeypatch.setattr(varcore.exact, "MOST_GROUPS", 10)
+    assert exact_iwae_bound(*some, 2).isfinite()
+    monkeypatch.setattr(varcore.exact, "MOST_GROUPS", 9)
+    with pytest.raises(ValueError, match="at most 9 groups"):
+        exact_iwae_bound(*some, 2)
 
 
 # Language models whose traces can be listed

@@ -181,6 +181,9 @@ def test_vimco_zero_weights():
     assert_exact(torch.autograd.grad(loss, log_posterior)[0], [-(bound - 1.0), 0.0, 0.0])
     with pytest.raises(ShapeError, match=r"needs K >= 2 traces .* use iwae_posterior_loss"):
         vimco_posterior_loss(leaf(-1.0), torch.tensor([0.5]))
+    with pytest.raises(ShapeError, match="needs K >= 2 traces"):
+        vimco_posterior_loss(torch.zeros(3, 1), torch.zeros(3, 1))
+    assert vimco_posterior_loss(torch.zeros(1, 3), torch.zeros(1, 3)).tolist() == [0.0]
 
 
 # Stop-gradients and zero weights

@@ -171,8 +171,9 @@ def list_traces(
         batch_size: sequences per call of ``logits``.
 
     Order: closed by length, each length as in open_tokens, then the cut ones; the same for every model and prompt, so a
-    reasoner's and a posterior's tables line up.  log_probs carries gradient if ``logits`` does.  Raises ValueError for
-    arguments that break these rules.
+    reasoner's and a posterior's tables line up.  log_probs carries gradient if ``logits`` does, with the model's own
+    rounding: Qwen3's RMSNorm works in float32 even in a float64 model.  Raises ValueError for arguments that break
+    these rules.
     """
     _require_listing(prompt, open_tokens, end_token, max_tokens)
     branches, tokens = len(open_tokens), torch.tensor(open_tokens)

@@ -100,8 +100,9 @@ def grpo_advantages(rewards: Rewards, *, ddof: int = 1, eps: float = 1e-4) -> Fl
 
         A = (r - mean r) / (std r + eps),   std^2 = sum (r - mean r)^2 / (G - ddof)          (Eq. 12, arXiv:2402.03300)
 
-    The defaults, ddof = 1 and eps = 1e-4, are those of TRL; the paper's formula is ddof = 0 and eps = 0, and the
-    two differ where it matters, at accuracies near 0 and 1.
+    The defaults, ddof = 1 and eps = 1e-4, are those of TRL; the paper's formula is ddof = 0 and eps = 0.  ddof scales
+    every advantage by sqrt(1 - 1/G), whatever the rewards; eps counts only where it is not small beside the standard
+    deviation, which for 0/1 rewards that differ is at least about 1/sqrt(G).
 
     Constant.  All rewards of a group equal, which G = 1 always is: 0, also for eps = 0.  Raises ShapeError if
     G = 0, ValueError unless ddof is 0 or 1 and eps >= 0.
