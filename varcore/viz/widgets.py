@@ -1,0 +1,300 @@
+"""Explorers for notebooks: ipywidgets over the lessons' figures.
+
+What an explorer computes is a function of this module that works, and is tested, without any widget.  The trace-weight
+explorer reads the ledger of any run, or `toy_ledger()`.  Text from traces is shown as text, whatever it contains.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ipywidgets
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+import varcore
+from varcore.llm import ledger
+from varcore.llm.weighing import WeightRule, weigh
+from varcore.viz.drawing import gaussian, redraw, sentence, shown, signed
+from varcore.viz.lesson_figures import bound_curve, kl_fits, question_weight_curves, token_log_ratio
+from varcore.viz.style import MUTED, WEIGHTED, bare, finish, panels
+
+KS = (1, 2, 4, 8, 16, 32, 64)
+EXPONENTS = ("0", "1/|z|", "0.05", "0.1", "0.2", "0.3", "0.5", "0.7", "0.85", "1")
+NEEDS = {"accuracy": ("num_correct", "num_answers"), "gml": ("log_pi_reference",), "likelihood": ("log_pi_reference",)}
+TOY_WORDS: list[str] = ["</think>", "so", "2", "3", "5", "6", "plus", "times", "is", "OK", "hmm", "<b>wait</b>"]
+MOST_ROWS, MOST_CHARACTERS = 64, 240
+Rule = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """One question under one rule: its ledger rows, weights aligned with them (0 if dropped), and what they imply."""
+
+    rows: list[dict[str, Any]]
+    weights: list[float]
+    notes: list[str]  # why a trace has no weight, "" if it has some
+    effective: float
+    pareto_k: float | None  # None below K = 25
+    bound: float  # log (1/K) sum rho over the K traces kept, nats; the paper's L^K at exponent 1 only
+
+
+def bound_picture(
+    log_prior: Tensor, log_correctness: Tensor, log_posterior: Tensor, largest: int, groups: int, quality: float
+) -> go.Figure:
+    """The bound for K up to `largest`, exact and from `groups` draws; q is moved by `quality` to the true posterior."""
+    truth = varcore.exact_true_posterior(log_prior, log_correctness).log()
+    log_q = torch.logaddexp(log_posterior + math.log(1 - quality + 1e-300), truth + math.log(quality + 1e-300))
+    log_rho = varcore.log_importance_weights(log_prior, log_correctness, log_q)
+    ks, generator = [k for k in KS if k <= largest], torch.Generator().manual_seed(0)
+    draws = [torch.multinomial(log_q.exp(), groups * k, True, generator=generator).view(groups, k) for k in ks]
+    bounds = [varcore.iwae_bound(log_rho[draw]) for draw in draws]
+    halves = torch.stack([1.96 * bound.std() / math.sqrt(groups) for bound in bounds])
+    exact = torch.stack([varcore.quadrature_iwae_bound(log_prior, log_correctness, log_q, k) for k in ks])
+    evidence = varcore.exact_log_evidence(log_prior, log_correctness)
+    return bound_curve(ks, torch.stack([b.mean() for b in bounds]), halves, log_evidence=evidence, exact=exact)
+
+
+def gaussian_fits(positions: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The Gaussian closest to `target` in either direction of KL, on an evenly spaced grid.
+
+    Forward KL(target || q): the target's mean and variance.  Reverse KL(q || target): the best of a grid of both.
+    """
+    step = positions[1] - positions[0]
+    mass = target / target.sum()
+    mean = (mass * positions).sum()
+    deviation = (mass * (positions - mean).square()).sum().sqrt()
+    means, widths = positions[::2], torch.linspace(0.15, 1.5, 40, dtype=positions.dtype) * deviation
+    candidates = gaussian(positions, means[:, None, None], widths[None, :, None])
+    log_gap = candidates.clamp_min(1e-300).log() - target.clamp_min(1e-300).log()
+    kl = (candidates * log_gap).sum(-1) * step + 100 * (1 - candidates.sum(-1) * step).abs()  # no mass off the grid
+    return {"forward KL": gaussian(positions, mean, deviation), "reverse KL": candidates.flatten(0, 1)[kl.argmin()]}
+
+
+def kl_picture(separation: float, share: float, width: float) -> go.Figure:
+    """Both fits to two humps, `separation` apart, the right one with `share` of the mass and `width` times as wide."""
+    positions = torch.linspace(-8, 8, 321, dtype=torch.float64)
+    left, right = gaussian(positions, -separation / 2, 0.7), gaussian(positions, separation / 2, 0.7 * width)
+    target = (1 - share) * left + share * right
+    return kl_fits(positions, target, gaussian_fits(positions, target))
+
+
+def rule_weight(rule: Rule, p: Tensor, group_size: int) -> Tensor:
+    """W(p) of the reader's advantage rule, rewards [S, G] -> advantages [S, G]."""
+    try:
+        return varcore.certified_exchangeable_question_weight(rule, p, group_size)
+    except varcore.ShapeError:
+        raise
+    except ValueError:
+        return varcore.certified_question_weight(rule, p, group_size)
+
+
+def question_weight_picture(
+    group_size: int, ddof: int, eps: float, log_axis: bool = False, rule: Rule | None = None
+) -> go.Figure:
+    """W(p) of the usual rules for groups of this size, and of the reader's own."""
+    p = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
+    curves = {
+        "maximum likelihood": varcore.maximum_likelihood_question_weight(p),
+        "RFT": varcore.rft_question_weight(p),
+        "GRPO": varcore.grpo_question_weight(p, group_size, ddof=ddof, eps=eps),
+        "DAPO": varcore.dapo_question_weight(p, group_size, ddof=ddof, eps=eps),
+        "Dr. GRPO": varcore.dr_grpo_question_weight(p, group_size),
+        "MaxRL": varcore.maxrl_question_weight(p, group_size),
+    }
+    if rule is not None:
+        curves["your rule"] = rule_weight(rule, p, group_size)
+    return question_weight_curves(p, curves, log_axis=log_axis)
+
+
+def estimators_of(table: pa.Table) -> list[str]:
+    """The estimators of pi(Y|x,z) whose columns this ledger has; LedgerError if log pi or log q is missing."""
+    ledger.check(table, needs=["log_pi", "log_q"])
+    found = [name for name, columns in NEEDS.items() if all(ledger.is_filled(table, column) for column in columns)]
+    if not found:
+        raise ledger.LedgerError("No estimator: num_correct and log_pi_reference are empty. Run verify or score first.")
+    return found
+
+
+def weigh_question(
+    table: pa.Table, question_id: str, *, exponent: str, estimator: str, selection: str, dropped: Sequence[int] = ()
+) -> Weighing:
+    """One question's weights.  `exponent` is one of EXPONENTS; traces `dropped`, or with a NaN, take no part."""
+    found = table.filter(pc.field("question_id") == question_id)
+    if len(found) == 0:
+        raise KeyError(f"weigh_question: the ledger has no question {question_id!r}; see ledger.question_ids(table).")
+    rows = found.to_pylist()
+    sums = [sum(row["log_pi"] + row["log_q"] + (row["log_pi_reference"] or [])) for row in rows]
+    notes = ["not a number" if math.isnan(total) else "" for total in sums]
+    notes = ["dropped" if k in dropped else note for k, note in enumerate(notes)]
+    kept = [k for k, note in enumerate(notes) if not note]
+    if not kept:
+        return Weighing(rows, [0.0] * len(rows), notes, 0.0, None, -math.inf)
+    part = ledger.with_columns(found.take(kept), trace_index=list(range(len(kept))))
+    rule = WeightRule(estimator, None if exponent == "1/|z|" else float(exponent), selection=selection)
+    weighed, _ = weigh(part, rule, seed=0)
+    weights = [0.0] * len(rows)
+    for k, row in zip(kept, weighed.to_pylist(), strict=True):
+        weights[k] = row["weight"]
+        notes[k] = "" if row["weight"] else ", ".join(row["flags"]) or "not selected"
+    logs = torch.tensor(weighed["log_weight"].to_pylist(), dtype=torch.float64)
+    tail = varcore.pareto_k(logs).item() if len(kept) >= 25 and bool((logs > -math.inf).any()) else None
+    effective = varcore.effective_sample_size(logs).item()
+    return Weighing(rows, weights, notes, effective, tail, varcore.iwae_bound(logs).item())
+
+
+def weighing_picture(found: Weighing) -> go.Figure:
+    """The weights as bars; a trace without weight says why."""
+    count, broken = len(found.rows), found.notes.count("not a number")
+    kept = count - broken - found.notes.count("dropped")
+    texts = [f"{w:.3f}" if w else note for w, note in zip(found.weights, found.notes, strict=True)]
+    figure = panels([""], 1, panel_height=max(60, min(28 * count, 900)))
+    bar = {"x": found.weights, "y": list(range(count)), "orientation": "h", "text": texts, "textposition": "outside"}
+    colours = [WEIGHTED if weight else MUTED for weight in found.weights]
+    figure.add_bar(**bar, cliponaxis=False, marker_color=colours, hoverinfo="skip")
+    ticks = list(range(0, count, max(1, count // 32)))
+    figure.update_xaxes(title_text="weight, share of the question", range=[0, 1.25 * (max(found.weights) or 1)])
+    figure.update_yaxes(tickvals=ticks, ticktext=[f"trace {k}" for k in ticks])
+    bare(figure)
+    tail = "" if found.pareto_k is None else f", Pareto k-hat {found.pareto_k:.2f}"
+    caption = (
+        f"{found.effective:.2f} effective traces of {kept}{tail}; log mean weight {signed(found.bound, 3)[2:]} nats,"
+    )
+    caption += " a bound on log p(x) at exponent 1 only."
+    caption += f" {broken} of the traces have NaN log-probabilities and are left out." if broken else ""
+    return finish(figure, "How the weight is shared", caption, sentence(f"trace {k}: {t}" for k, t in enumerate(texts)))
+
+
+def rows_html(found: Weighing, decode: Callable[[Sequence[int]], str]) -> str:
+    """The K traces as a table: text, length, log pi - log q, correctness, weight.  All text is escaped."""
+    head = "".join(f"<th>{name}</th>" for name in ("", "trace", "|z|", "log π − log q", "right", "weight"))
+    lines = []
+    for k, (row, weight, note) in enumerate(zip(found.rows, found.weights, found.notes, strict=True)):
+        text = shown(decode(row["trace_ids"])[:MOST_CHARACTERS]) if row["trace_ids"] else "∅ (empty)"
+        right = "–" if row["num_correct"] is None else f"{row['num_correct']}/{row['num_answers']}"
+        ratio = sum(row["log_pi"]) - sum(row["log_q"])
+        cells = (f"{len(row['trace_ids'])}", signed(ratio), right, f"{weight:.3f} {html.escape(note)}")
+        body = f"<td dir='auto'>{text}</td>" + "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f"<tr><th scope='row'>{k}</th>{body}</tr>")
+    more = f"<p>{len(lines) - MOST_ROWS:,} more traces are not listed.</p>" if len(lines) > MOST_ROWS else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines[:MOST_ROWS])}</tbody></table>{more}"
+
+
+def token_picture(table: pa.Table, question_id: str, trace: int, decode: Callable[[Sequence[int]], str]) -> go.Figure:
+    """The token heat map of one trace of the ledger."""
+    row = table.filter(pc.field("question_id") == question_id).to_pylist()[trace]
+    ratios = [pi - q for pi, q in zip(row["log_pi"], row["log_q"], strict=True)]
+    return token_log_ratio([decode([token]) for token in row["trace_ids"]], ratios)
+
+
+def toy_decode(ids: Sequence[int]) -> str:
+    """Words of the toy ledger."""
+    return " ".join(TOY_WORDS[index] for index in ids)
+
+
+def toy_ledger() -> pa.Table:
+    """Two questions with five traces each: a short right one, a long right one, a lucky, a wrong and a cut one."""
+    texts = ["so 2 plus 3 is 5 </think>", "hmm hmm so 2 plus 3 is 5 so 5 OK </think>", "5 </think>"]
+    texts += ["so 2 times 3 is 6 </think>", "hmm <b>wait</b> hmm"]
+    hits = {"2 + 3": (4, 4, 2, 0, 0), "3 + 2": (3, 1, 4, 1, 0)}
+    return ledger.from_rows([_toy_row(id_, k, text, hits[id_][k]) for id_ in hits for k, text in enumerate(texts)])
+
+
+def bound_explorer(log_prior: Tensor, log_correctness: Tensor, log_posterior: Tensor) -> ipywidgets.VBox:
+    """How the bound tightens with K, and with a better q, on a model whose Z traces are listed; [Z] each, nats."""
+    controls = {
+        "largest": ipywidgets.SelectionSlider(options=KS, value=16, description="K up to"),
+        "groups": ipywidgets.SelectionSlider(options=(20, 100, 500, 2000), value=100, description="draws"),
+        "quality": ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.1, description="q → true"),
+    }
+    return _explorer(lambda **chosen: bound_picture(log_prior, log_correctness, log_posterior, **chosen), controls)
+
+
+def kl_explorer() -> ipywidgets.VBox:
+    """Forward and reverse KL fits to a target with two humps that move apart."""
+    distance = ipywidgets.FloatSlider(4.0, min=0, max=8, step=0.25, description="distance")
+    share = ipywidgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="right share")
+    width = ipywidgets.FloatSlider(1.0, min=0.5, max=2, step=0.1, description="right width")
+    return _explorer(kl_picture, {"separation": distance, "share": share, "width": width})
+
+
+def question_weight_explorer(rule: Rule | None = None) -> ipywidgets.VBox:
+    """W(p) of the usual rules; `rule` is the reader's own: rewards [S, G] -> advantages [S, G]."""
+    controls = {
+        "group_size": ipywidgets.IntSlider(8, min=2, max=64, description="group size G"),
+        "ddof": ipywidgets.ToggleButtons(options=(0, 1), value=0, description="ddof"),
+        "eps": ipywidgets.SelectionSlider(options=(0.0, 1e-6, 1e-4, 1e-2, 0.1, 1.0), value=0.0, description="eps"),
+        "log_axis": ipywidgets.Checkbox(False, description="logarithmic axes"),
+    }
+    return _explorer(lambda **chosen: question_weight_picture(**chosen, rule=rule), controls)
+
+
+def trace_weight_explorer(
+    table: pa.Table, decode: Callable[[Sequence[int]], str] = toy_decode, *, question_id: str | None = None
+) -> ipywidgets.VBox:
+    """The traces of one question and their weights under any rule; click a bar for the tokens of its trace.
+
+    Args:
+        table: a ledger with log pi and log q, and the columns of at least one estimator.
+        decode: token ids to text, e.g. ``tokenizer.decode``; that of `toy_ledger()` unless given.
+    """
+    ids, estimators, count = ledger.question_ids(table), estimators_of(table), ledger.num_traces(table)
+    rule = {
+        "question_id": ipywidgets.Dropdown(options=ids, value=question_id or ids[0], description="question"),
+        "exponent": ipywidgets.SelectionSlider(options=EXPONENTS, value="1/|z|", description="exponent"),
+        "estimator": ipywidgets.ToggleButtons(options=estimators, description="π(Y|x,z)"),
+        "selection": ipywidgets.ToggleButtons(options=("soft", "resample", "argmax"), description="select"),
+        "dropped": ipywidgets.SelectMultiple(options=range(count), rows=min(count, 6), description="drop traces"),
+    }
+    trace = ipywidgets.Dropdown(options=range(count), description="show trace")
+    rows = ipywidgets.HTML()
+
+    def weights(**chosen: Any) -> go.Figure:
+        found = weigh_question(table, **chosen)
+        rows.value = rows_html(found, decode)
+        return weighing_picture(found)
+
+    bars = _explorer(weights, rule)
+    bars.children[-2].data[0].on_click(lambda _, points, __: setattr(trace, "value", points.point_inds[0]))
+    heat = _explorer(partial(token_picture, table, decode=decode), {"question_id": rule["question_id"], "trace": trace})
+    return ipywidgets.VBox([*bars.children, rows, trace, *heat.children[-2:]])
+
+
+def _explorer(draw: Callable[..., go.Figure], controls: Mapping[str, Any]) -> ipywidgets.VBox:
+    """Controls above, the live figure, and the picture in words, or what went wrong, below."""
+    said, live = ipywidgets.HTML(), go.FigureWidget()
+
+    def refresh(_: Any = None) -> None:
+        try:
+            picture = draw(**{name: control.value for name, control in controls.items()})
+        except Exception as error:  # the reader's own rule may raise anything; ipywidgets would only log it
+            said.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
+            return
+        redraw(live, picture)
+        alt = html.escape(str(picture["layout"]["meta"]["alt"]))
+        said.value = f"<details><summary>In words</summary>{alt}</details>"
+
+    for control in controls.values():
+        control.observe(refresh, names="value")
+    refresh()
+    return ipywidgets.VBox([*controls.values(), live, said])
+
+
+def _toy_row(question_id: str, index: int, text: str, hits: int) -> dict[str, Any]:
+    ids, closed = [TOY_WORDS.index(word) for word in text.split()], text.endswith("</think>")
+    row = {"question_id": question_id, "question": question_id, "round": 1, "source": "posterior", "level": 1}
+    row |= {"trace_index": index, "closed": closed, "prompt_ids": [1], "proposal_prompt_ids": [1, 4], "hint_ids": [4]}
+    row |= {"trace_ids": ids, "reference_ids": [4, 0], "num_correct_answers": 1, "hint_copied": 0.0}
+    row["log_pi"] = [-0.2 - 0.1 * ((3 * t + index) % 5) for t in range(len(ids))]
+    row["log_q"] = [-0.2 - 0.15 * ((2 * t + index) % 4) + 0.02 * index for t in range(len(ids))]
+    row |= {"log_pi_reference": [-1.5 + 0.3 * hits, -0.1] if closed else [], "num_correct": hits, "num_answers": 4}
+    answers, verdicts = ([[part]] * hits + [[other]] * (4 - hits) for part, other in ((4, 5), ("right", "wrong")))
+    return row | {"answer_ids": answers, "verdicts": [verdict for (verdict,) in verdicts]}
