@@ -254,8 +254,7 @@ def trace_weight_explorer(
         "selection": ipywidgets.ToggleButtons(options=("soft", "resample", "argmax"), description="select"),
         "dropped": ipywidgets.SelectMultiple(options=range(count), rows=min(count, 6), description="drop traces"),
     }
-    trace = ipywidgets.Dropdown(options=range(count), description="show trace")
-    rows = ipywidgets.HTML()
+    trace, rows = ipywidgets.Dropdown(options=range(count), description="show trace"), ipywidgets.HTML()
 
     def weights(**chosen: Any) -> go.Figure:
         found = weigh_question(table, **chosen)
