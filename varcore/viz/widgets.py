@@ -215,7 +215,7 @@ def bound_explorer(log_prior: Tensor, log_correctness: Tensor, log_posterior: Te
         "groups": ipywidgets.SelectionSlider(options=(20, 100, 500, 2000), value=100, description="draws"),
         "quality": ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.1, description="q → true"),
     }
-    return _explorer(lambda **chosen: bound_picture(log_prior, log_correctness, log_posterior, **chosen), controls)
+    return explorer(lambda **chosen: bound_picture(log_prior, log_correctness, log_posterior, **chosen), controls)
 
 
 def kl_explorer() -> ipywidgets.VBox:
@@ -223,7 +223,7 @@ def kl_explorer() -> ipywidgets.VBox:
     distance = ipywidgets.FloatSlider(4.0, min=0, max=8, step=0.25, description="distance")
     share = ipywidgets.FloatSlider(0.4, min=0, max=1, step=0.05, description="right share")
     width = ipywidgets.FloatSlider(1.0, min=0.5, max=2, step=0.1, description="right width")
-    return _explorer(kl_picture, {"separation": distance, "share": share, "width": width})
+    return explorer(kl_picture, {"separation": distance, "share": share, "width": width})
 
 
 def question_weight_explorer(rule: Rule | None = None) -> ipywidgets.VBox:
@@ -234,7 +234,7 @@ def question_weight_explorer(rule: Rule | None = None) -> ipywidgets.VBox:
         "eps": ipywidgets.SelectionSlider(options=(0.0, 1e-6, 1e-4, 1e-2, 0.1, 1.0), value=0.0, description="eps"),
         "log_axis": ipywidgets.Checkbox(False, description="logarithmic axes"),
     }
-    return _explorer(lambda **chosen: question_weight_picture(**chosen, rule=rule), controls)
+    return explorer(lambda **chosen: question_weight_picture(**chosen, rule=rule), controls)
 
 
 def trace_weight_explorer(
@@ -261,13 +261,13 @@ def trace_weight_explorer(
         rows.value = rows_html(found, decode)
         return weighing_picture(found)
 
-    bars = _explorer(weights, rule)
+    bars = explorer(weights, rule)
     bars.children[-2].data[0].on_click(lambda _, points, __: setattr(trace, "value", points.point_inds[0]))
-    heat = _explorer(partial(token_picture, table, decode=decode), {"question_id": rule["question_id"], "trace": trace})
+    heat = explorer(partial(token_picture, table, decode=decode), {"question_id": rule["question_id"], "trace": trace})
     return ipywidgets.VBox([*bars.children, rows, trace, *heat.children[-2:]])
 
 
-def _explorer(draw: Callable[..., go.Figure], controls: Mapping[str, Any]) -> ipywidgets.VBox:
+def explorer(draw: Callable[..., go.Figure], controls: Mapping[str, Any]) -> ipywidgets.VBox:
     """Controls above, the live figure, and the picture in words, or what went wrong, below."""
     said, live = ipywidgets.HTML(), go.FigureWidget()
 

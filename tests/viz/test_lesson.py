@@ -1,0 +1,79 @@
+"""What a lesson shows is there without JavaScript, and its texts stay texts."""
+
+import json
+
+import ipywidgets
+import plotly.graph_objects as go
+import pytest
+
+from varcore.viz import lesson
+from varcore.viz.style import finish, panels
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(lesson, "display", lambda thing, raw=False: shown.append((thing, raw)))
+    return shown
+
+
+def picture(height: float = 1.0) -> go.Figure:
+    figure = panels([""], 1, panel_height=100)
+    figure.add_bar(x=["a"], y=[height])
+    return finish(figure, "A bar", "It is as high as the slider says.", f'One bar, "{height:g}" high & alone.')
+
+
+def test_a_table_escapes_every_text(displayed):
+    lesson.show(["<i>"], [["<script>"], [3]], "a & b")
+    page = displayed[0][0].data
+    assert "<script>" not in page
+    for text in ("&lt;i&gt;", "&lt;script&gt;", "a &amp; b", ">3<"):
+        assert text in page
+
+
+def test_a_still_picture_carries_its_description(displayed):
+    lesson.still(picture())
+    bundle, raw = displayed[0]
+    assert raw
+    assert bundle["image/svg+xml"].startswith('<svg role="img" aria-label="One bar, &quot;1&quot; high &amp; alone."')
+    assert bundle["text/plain"] == 'One bar, "1" high & alone.'
+
+
+def test_without_a_browser_the_description_is_printed(displayed, monkeypatch, capsys):
+    def no_browser(self, **settings):
+        raise RuntimeError("no Chrome")
+
+    monkeypatch.setattr(go.Figure, "to_image", no_browser)
+    lesson.still(picture())
+    assert displayed == []
+    assert 'no Chrome). In words: One bar, "1" high' in capsys.readouterr().out
+
+
+def test_a_live_figure_follows_its_slider_and_says_what_it_is_where_widgets_do_not_run(displayed, monkeypatch):
+    boxes = []
+    monkeypatch.setattr(lesson, "present", boxes.append)
+    lesson.live(picture, height=ipywidgets.FloatSlider(2.0, min=0, max=5, description="height"))
+    slider, figure, said = boxes[0].children
+    slider.value = 4.0
+    assert figure.data[0].y == (4.0,)
+    assert "&quot;4&quot; high &amp; alone" in said.value
+    
+
+
+def test_a_presented_explorer_has_words_beside_its_widget(displayed):
+    lesson.present(ipywidgets.VBox([]))
+    bundle, raw = displayed[0]
+    assert raw
+    assert "a still picture follows" in bundle["text/plain"]
+    assert json.dumps(bundle["application/vnd.jupyter.widget-view+json"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(None, "Not answered yet"), (0.52, "Correct."), (0.6, "Not yet. Think of the mean."), (0.5, "Correct.")],
+)
+def test_a_checkpoint_says_whether_an_answer_is_right_without_giving_it_away(capsys, answer, said):
+    lesson.grade(answer, 0.5, 0.05, "Think of the mean.")
+    out = capsys.readouterr().out
+    assert out.startswith(said)
+    assert "0.5" not in out
