@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Callable, Sequence
+
 import ipywidgets
 import plotly.graph_objects as go
 from IPython.display import HTML, display
