@@ -13,7 +13,7 @@ from helpers import INF
 from torch import Tensor
 
 import varcore
-from varcore import dapo_kept_groups, grpo_advantages
+from varcore import ShapeError, dapo_kept_groups, grpo_advantages
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -141,6 +141,16 @@ CERTIFIED = [
     for kept in (None, dapo_kept_groups)
 ]
 FUNCTIONS = [(partial(getattr(varcore, name), **settings), arguments) for name, arguments, settings in CASES]
+# These work element by element, so that no traces give no traces.
+ELEMENTWISE = {
+    "debiased_reward",
+    "log_accuracy_correctness",
+    "log_geometric_mean_correctness",
+    "log_importance_weights",
+    "log_likelihood_correctness",
+    "shaped_reward",
+    "tempered_log_weights",
+}
 ELSEWHERE = {"bootstrap_interval", "list_traces", "log_answer_probs", "paired_bootstrap"}  # no tensor function
 
 every_function = pytest.mark.parametrize(
@@ -199,3 +209,28 @@ def test_low_precision_is_kept_and_near_double(function, arguments, dtype):
     error = ((value.double() - exact).abs() / (1 + exact.abs())).masked_fill(same, 0.0).max().item()
     cancels = function.func is varcore.vimco_posterior_loss  # a difference of two bounds
     assert error < (20 if cancels else 10) * torch.finfo(dtype).eps
+
+
+@every_function
+def test_a_question_without_traces_is_refused_by_name(function, arguments):
+    given = draw(arguments, 2)
+    if not arguments[0].axes:
+        return
+    first = 1  # the axis of the traces, after that of the questions
+    empty = [x.narrow(first, 0, 0) if argument.axes else x for x, argument in zip(given, arguments, strict=True)]
+    if function.func.__name__ in ELEMENTWISE:
+        assert function(*empty).shape == (2, 0)
+    else:
+        with pytest.raises(ShapeError, match=f"^{function.func.__name__}: needs"):
+            function(*empty)
+
+
+@every_function
+def test_unequal_shapes_are_refused_by_name(function, arguments):
+    given = draw(arguments, 2)
+    without_batch = given[-1][0]
+    if len(given) < 2 or function.func is varcore.debiased_reward or without_batch.ndim == 0:
+        return  # rates may be broadcast, and a number holds for all questions
+    bare = partial(inspect.unwrap(function.func), **function.keywords)  # not stopped by its annotations
+    with pytest.raises(ShapeError, match=f"^{function.func.__name__}: .* shape"):
+        bare(*given[:-1], without_batch)
