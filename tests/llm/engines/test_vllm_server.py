@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 
@@ -55,6 +56,15 @@ def test_what_is_asked_names_ids_and_asks_for_ids(fake):
     (body,) = server.bodies
     assert (body["model"], body["prompt"], body["return_token_ids"]) == ("m", [5, 6], True)
     assert (body["temperature"], body["stop_token_ids"], body["ignore_eos"]) == (0.7, [3], True)
+
+
+def test_an_event_loop_that_runs_already_is_no_hindrance(fake):
+    """As in a notebook."""
+
+    async def cell() -> list[Sample]:
+        return sampler(fake()).sample(REQUESTS[:5])
+
+    assert asyncio.run(cell()) == [expected(request) for request in REQUESTS[:5]]
 
 
 def test_a_long_marker_is_drawn_for_in_segments(fake):

@@ -67,7 +67,8 @@ class Replicas:
             url = self._least_busy()
             self._under_way[url] += 1
             try:
-                return _ids_and_log_probs(await self._post(url, body))
+                ids, log_probs, _ = _read(await self._post(url, body))
+                return ids, log_probs
             except (httpx2.TransportError, _ServerFault) as error:
                 trouble = f"{type(error).__name__}: {error}"
             finally:
@@ -79,7 +80,7 @@ class Replicas:
                     raise EngineError(f"{url} is well but failed one request four times ({trouble}). See its log.")
                 await asyncio.sleep(pause)
 
-    async def _post(self, url: str, body: dict[str, Any]) -> Any:
+    async def _post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
         response = await self._client.post(f"{url}/v1/completions", json={"model": self.model, **body})
         if response.status_code >= 500:
             raise _ServerFault(f"status {response.status_code}")
@@ -94,12 +95,12 @@ class Replicas:
         """Find out whether `url` serves the model, and refuse it if its log-probabilities are not those wanted."""
         try:
             response = await self._client.get(f"{url}/v1/models", timeout=LOOK_SECONDS)
-            listed = {entry["id"]: entry for entry in _json(response, url).get("data", ())}
-            if self.model not in listed:
+            contexts = {entry["id"]: entry.get("max_model_len") for entry in _json(response, url).get("data", ())}
+            if self.model not in contexts:
                 del self._under_way[url]
-                self._gone[url] = f"serves {', '.join(listed) or 'nothing'}"
+                self._gone[url] = f"serves {', '.join(contexts) or 'nothing'}"
                 return
-            self.contexts[url] = int(listed[self.model]["max_model_len"])
+            self.contexts[url] = contexts[self.model]
             await self._probe(url)
         except (httpx2.TransportError, httpx2.InvalidURL, _ServerFault) as error:
             self._drop(url, f"{type(error).__name__}: {error}")
@@ -110,9 +111,8 @@ class Replicas:
         body = {**WHOLE_DISTRIBUTION, **wanted, "prompt": [0], "max_tokens": 1}
         spreads = []
         for temperature in (0.5, 2.0):
-            answer = await self._post(url, {**body, "temperature": temperature})
-            _ids_and_log_probs(answer)
-            highest = sorted(answer["choices"][0]["logprobs"]["top_logprobs"][0].values())[-5:]
+            _, _, (top,) = _read(await self._post(url, {**body, "temperature": temperature}))
+            highest = sorted(top.values())[-5:]
             spreads.append(highest[-1] - highest[0])
         if spreads[0] < 2.0 * spreads[1]:
             raise EngineError(f"{url} gives log-probabilities that ignore the temperature. {self._repair()}")
@@ -169,12 +169,17 @@ def _json(response: httpx2.Response, url: str) -> dict[str, Any]:
     return answer
 
 
-def _ids_and_log_probs(answer: dict[str, Any]) -> tuple[list[int], list[float]]:
+def _read(answer: dict[str, Any]) -> tuple[list[int], list[float], list[dict[str, float]]]:
+    """Of one completion: ids, their log-probabilities, and those of the likeliest tokens at each place."""
     try:
         (choice,) = answer["choices"]
-        return choice["token_ids"] + [], choice["logprobs"]["token_logprobs"] + []
-    except (KeyError, TypeError, ValueError) as error:
+        log_probs = choice["logprobs"]
+        found = choice["token_ids"], log_probs["token_logprobs"], log_probs["top_logprobs"]
+    except (KeyError, TypeError, ValueError):
+        found = ()
+    if not found or not all(isinstance(part, list) for part in found):
         raise EngineError(
             "A server's answer has no token_ids or no logprobs, so nothing can be recorded as it was drawn. Use a "
             f"vllm serve that knows return_token_ids, with {NEEDED}."
-        ) from error
+        )
+    return found
