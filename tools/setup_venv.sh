@@ -1,8 +1,11 @@
 #!/bin/sh
 # Make .venv, or bring it up to date.  Quiet when it works; when it does not, the whole log and what to do.
+# `tools/setup_venv.sh FOLDER LOCK EXTRAS` makes another environment.
 # PYTHON names the interpreter; without it, the first of the list below that is new enough.
 set -eu
-venv=.venv
+venv=${1:-.venv}
+lock=${2:-requirements-cpu.lock}
+extras=${3:-llm,notebooks,dev,oracles}
 log=$venv/install.log
 
 new_enough() {
@@ -51,4 +54,4 @@ fi
 
 echo "setup: installing into $venv (the first time takes minutes; the log is $log)" >&2
 $venv/bin/python -m pip --version >/dev/null 2>&1 || logged $venv/bin/python -m ensurepip
-logged $venv/bin/python -m pip install --disable-pip-version-check -c requirements-cpu.lock -e '.[llm,notebooks,dev,oracles]'
+logged $venv/bin/python -m pip install --disable-pip-version-check -c "$lock" -e ".[$extras]"

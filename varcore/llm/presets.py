@@ -19,6 +19,7 @@ METHODS = {
     "vr": "variational reasoning (Algorithm 1)",
 }
 POSTERIOR_DATA = ("curated", "own", "both")
+ENGINES = ("transformers", "vllm", "server")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Config:
     temperature: of every draw; log pi and log q are taken at it too.  pi and q are the tempered models.
     mix_curated: add the curated examples (weight 1) to every method's own training data.
     posterior_data: forward-KL data for q: the reasoner's "own" correct traces (Eq. 9), "curated" traces, or "both".
+    engine: what draws traces and answers: "transformers", "vllm" or "server" (vllm serve; each command says where).
     """
 
     seed: int = 0
@@ -63,6 +65,7 @@ class Config:
     reasoner: TrainSettings = field(default_factory=lambda: TrainSettings(400, learning_rate=5e-3))
     shard_questions: int = 1024
     batch_size: int = 1024
+    engine: str = "transformers"
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in METHODS]
@@ -70,6 +73,8 @@ class Config:
             raise ValueError(f"methods must be different names out of {list(METHODS)}, got {list(self.methods)}.")
         if self.posterior_data not in POSTERIOR_DATA:
             raise ValueError(f"posterior_data must be one of {list(POSTERIOR_DATA)}, got {self.posterior_data!r}.")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {list(ENGINES)}, got {self.engine!r}.")
         if self.evaluation_split not in ("validation", "test"):
             raise ValueError(f"evaluation_split must be validation or test, got {self.evaluation_split!r}.")
         for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):
