@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from varcore.llm import storage
 
 
 class Checkpoint:
-    """The model's and optimisers' tensors at one step, as a single safetensors file."""
+    """What is trained, and the optimisers' tensors, at one step, as a single safetensors file."""
 
     def __init__(self, model: PreTrainedModel, optimizers: Sequence[torch.optim.Optimizer], folder: Path | None):
         self.model, self.optimizers = model, optimizers
@@ -22,7 +22,7 @@ class Checkpoint:
     def save(self, step: int, losses: list[float], norms: list[float]) -> None:
         if self.path is None:
             return
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        tensors = {f"model.{name}": p.detach() for name, p in self._trained()}
         for place, optimizer in enumerate(self.optimizers):
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
@@ -34,7 +34,7 @@ class Checkpoint:
             return 0, [], []
         tensors, notes = storage.read_tensors(self.path)
         with torch.no_grad():
-            for name, p in self.model.named_parameters():
+            for name, p in self._trained():
                 p.copy_(tensors[f"model.{name}"])
         for place, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
@@ -44,3 +44,6 @@ class Checkpoint:
                     state.setdefault(int(index), {})[name] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return int(notes["step"]), tensors["losses"].tolist(), tensors["norms"].tolist()
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

@@ -220,9 +220,9 @@ def _check_weights(examples: Sequence[Example]) -> None:
 def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.optim.Optimizer]:
     outside = {id(p) for part in (model.get_input_embeddings(), head(model)) for p in part.parameters()}
     inside = (p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters() if id(p) not in outside)
-    matrices = [p for p in inside if p.ndim == 2] if settings.muon else []
+    matrices = [p for p in inside if p.ndim == 2 and p.requires_grad] if settings.muon else []
     chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
     optimizers: list[torch.optim.Optimizer] = [adamw]
     if matrices:
