@@ -9,7 +9,7 @@ import torch
 from helpers import INF, assert_exact, assert_mean, leaf
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.enumeration import LatentModel, expectation, gradient, kl
+from oracles.enumeration import CORRECT, NUM_ANSWERS, LatentModel, expectation, gradient, kl
 
 import varcore
 from varcore import (
@@ -180,6 +180,24 @@ def test_q_equal_to_pi_is_self_normalised_verifree(num_samples):
         assert_exact(mine, truth)
 
 
+@pytest.mark.parametrize("num_answers", [1, 2, 3])
+def test_the_mean_over_right_answers_has_the_gradient_of_the_correctness(num_answers):
+    # what a caller adds to log pi(z|x) with sampled answers.  Each right one is a draw of pi(y|x,z) / pi(Y|x,z), and
+    # E grad log pi(y|x,z) over those is grad log pi(Y|x,z): summed out over all tuples with a right answer among them
+    model = LatentModel()
+    answers = model.answer_logits[1].softmax(-1)
+    right = torch.tensor([y in CORRECT for y in range(NUM_ANSWERS)])
+
+    def mean_over_right(y):
+        log_probs = answers.log()[y]
+        return log_probs[right[y]].mean() if right[y].any() else 0.0 * log_probs.sum()
+
+    some_right = 1 - (1 - answers[right].sum().detach()) ** num_answers
+    ours = gradient(expectation(answers, num_answers, mean_over_right), model.theta)[1] / some_right
+    assert_exact(ours[1], gradient(model.correctness[1].log(), model.theta)[1][1])
+    assert ours[1].abs().max() > 1e-2
+
+
 # Stop-gradients
 
 
@@ -267,6 +285,20 @@ def test_zero_joint_is_zero_weight_whatever_q_is():
     assert log_importance_weights(leaf(-1.0), leaf(-1.0), leaf(-INF)).item() == INF
 
 
+def test_impossible_traces_that_carry_a_coefficient_make_an_infinite_loss():
+    log_joint = leaf(-INF, -1.0)
+    loss = iwae_reasoner_loss(log_joint, torch.zeros(2))
+    assert loss == INF
+    assert_exact(torch.autograd.grad(loss, log_joint)[0], [-0.5, -0.5])
+    # coefficients log 2 - 1/4 and log 2 - 3/4: of both signs, and inf - inf would be NaN
+    log_posterior = torch.tensor([[-INF, -INF], [-2.0, -4.0]], requires_grad=True)
+    losses = iwae_posterior_loss(log_posterior, torch.tensor([[0.0, math.log(3.0)]]).expand(2, 2))
+    assert losses[0] == INF
+    (grad,) = torch.autograd.grad(losses.sum(), log_posterior)
+    assert_exact(grad, [[0.0, 0.0], [0.25 - math.log(2.0), 0.75 - math.log(2.0)]])
+    assert iwae_posterior_loss(torch.tensor([-1.0, math.nan]), torch.tensor([0.0, math.log(3.0)])) == INF
+
+
 @pytest.mark.parametrize("bad", [INF, math.nan])
 def test_impossible_values_spoil_their_own_question_only(bad):
     good, log_prob = [0.0, math.log(3.0)], torch.tensor([[-2.0, -4.0], [-2.0, -4.0]])
@@ -306,6 +338,27 @@ def test_order_of_samples_does_not_matter(values, random):
     assert_exact(normalized_weights(log_weights[order]), normalized_weights(log_weights)[order], atol=1e-14)
     for loss in LOSSES:
         assert_exact(loss(log_prob[order], log_weights[order]), loss(log_prob, log_weights), atol=1e-10)
+
+
+@given(log_weight_lists, st.integers(1, 4), st.data())
+def test_a_trace_given_several_times(values, times, data):
+    log_weights = torch.tensor(values, dtype=torch.float64)
+    log_prob = torch.linspace(-3, -1, len(values), dtype=torch.float64)
+    # all of them: nothing is learnt
+    for function in BOUNDS:
+        assert_exact(function(log_weights.repeat(times)), function(log_weights), atol=1e-11)
+    assert_exact(normalized_weights(log_weights.repeat(times)), normalized_weights(log_weights).repeat(times) / times)
+    repeated = iwae_reasoner_loss(log_prob.repeat(times), log_weights.repeat(times))
+    assert_exact(repeated, iwae_reasoner_loss(log_prob, log_weights), atol=1e-11)
+    # one of them: it weighs as much as one trace of that many times the weight
+    chosen = data.draw(st.integers(0, len(values) - 1))
+    copies = torch.cat([log_weights, log_weights[chosen].expand(times - 1)])
+    heavier = log_weights.clone()
+    heavier[chosen] += math.log(times)
+    total = normalized_weights(copies)
+    assert_exact(total[chosen] * times, normalized_weights(heavier)[chosen], atol=1e-13)
+    merged = iwae_bound(heavier) + math.log(len(values) / len(copies))
+    assert_exact(iwae_bound(copies), merged, atol=1e-11)
 
 
 @given(log_weight_lists)

@@ -211,6 +211,18 @@ def test_no_probability_is_nan_and_touches_no_other(weight):
         assert_exact(call(p)[1], call(torch.tensor(0.4)))
 
 
+MULTIPLES = [rft_question_weight, binary_rl_question_weight, rloo_question_weight, dr_grpo_question_weight]
+
+
+@pytest.mark.parametrize("weight", [*FINITE, *ENDLESS])
+def test_gradient_at_certain_questions(weight):
+    ends = torch.tensor([0.0, 1.0], requires_grad=True)
+    for call in (weight,) if weight in ENDLESS else (weight, lambda p: weight(p, 5)):
+        (grad,) = torch.autograd.grad(call(ends).sum(), ends)
+        slope = call(torch.tensor(1.0)) if weight in MULTIPLES else 0.0
+        assert_exact(grad, torch.full((2,), float(slope)))
+
+
 @pytest.mark.parametrize("weight", [*FINITE, *ENDLESS])
 def test_dtype_vmap_and_gradcheck(weight):
     p = torch.tensor([[0.05, 0.3], [0.6, 0.9]], requires_grad=True)

@@ -402,3 +402,21 @@ def test_pareto_k_without_a_tail():
         assert pareto_k(log_weights).item() == INF
     with pytest.raises(ShapeError, match=r"needs K >= 25 weights .* got K = 24"):
         pareto_k(torch.zeros(24))
+
+
+def test_pareto_k_of_a_tail_at_the_end_of_the_numbers():
+    # the second to fifth largest weights are e^-740, below the smallest normal number: no reciprocal, so no fit
+    log_weights = torch.cat([torch.linspace(-760, -741, 20), torch.tensor([-740.0, -739.9, -739.5, -739.0, 0.0])])
+    assert log_weights.softmax(-1)[-5:].min() > 0
+    assert pareto_k(log_weights).item() == INF
+
+
+def test_pareto_k_where_a_point_of_the_grid_is_zero():
+    # K = 80: 16 exceedances and 34 points, the ninth of them 1/max - 1/(3 quartile) = 0.  The profile there is a limit,
+    # so a largest exceedance a little off that changes little.
+    def k_hat(largest):
+        exceedances = torch.cat([torch.ones(6), torch.linspace(1.0, 2.5, 9), torch.tensor([largest])])
+        return pareto_k(torch.cat([torch.ones(64), 1 + exceedances]).log())
+
+    at, near = k_hat(3.0), k_hat(3.0 + 1e-9)
+    assert_exact(at, near, atol=1e-7)

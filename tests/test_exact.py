@@ -117,6 +117,15 @@ def test_quadrature_of_extreme_weights():
         assert_exact(quadrature_iwae_bound(*some, num_samples), exact, atol=1e-9)
 
 
+def test_quadrature_has_a_gradient_where_exponentials_overflow():
+    leaves = log_prior, logits = leaf(0.0, -800.0), leaf(0.0, 0.0)
+    for num_samples in (1, 4):
+        listed, ours = (bound(log_prior, torch.zeros(2), logits.log_softmax(-1), num_samples) for bound in BOUNDS)
+        assert_exact(ours, listed, atol=1e-9)
+        for mine, theirs in zip(gradient(ours, leaves), gradient(listed, leaves), strict=True):
+            assert_exact(mine, theirs, atol=1e-9)
+
+
 def test_quadrature_of_a_rare_giant_weight():
     # rho = (1/2, e^30/2), the second once in e^30 draws: far above the mean weight, which is one
     rare = math.exp(-30.0)

@@ -122,6 +122,19 @@ def test_a_part_not_earned_is_zero_whatever_its_rate():
     assert earned.tolist() == [INF, INF]
 
 
+def test_an_earned_part_of_rate_zero_is_infinite_and_never_nan():
+    right, zero = torch.tensor([True]), torch.zeros(1)
+
+    def reward(alpha, beta, gamma, correct=right):
+        return debiased_reward(correct, right, zero, zero, alpha=alpha, beta=beta, gamma=gamma).item()
+
+    assert reward(1.0, 1.0, 0.0) == INF  # being right is worth no more than being well-formed: 0/0 would be NaN
+    assert reward(1.0, 0.0, 0.5) == INF  # a penalty for the format: inf - inf would be NaN, and being right decides
+    assert reward(0.0, 1.0, 0.5) == -INF
+    assert reward(0.0, 1.0, 0.5, ~right) == INF
+    assert reward(0.5, 0.5, 0.5) == 0.5
+
+
 # Enumeration
 
 
@@ -214,6 +227,12 @@ def test_rounding_in_the_mean_of_equal_rewards_is_not_blown_up():
     assert grpo_advantages(rewards, eps=0.0).tolist() == [0.0] * 7
 
 
+def test_rewards_too_near_each_other_for_a_variance():
+    for rewards in (torch.tensor([0.0, 1e-200, 2e-200]), torch.tensor([0.0, 1e-30, 2e-30], dtype=torch.float32)):
+        assert rewards.unique().numel() == 3
+        assert grpo_advantages(rewards, eps=0.0).tolist() == [0.0] * 3
+
+
 @pytest.mark.parametrize("advantages", ADVANTAGES)
 def test_advantages_are_constants_of_the_rewards_dtype(advantages):
     rewards = leaf(1.0, 0.0, 2.0)
@@ -242,6 +261,13 @@ def test_losses_of_impossible_rollouts(loss):
     value.backward()
     assert value.isfinite()
     assert_exact(log_probs.grad, [0.0, -0.5])
+
+
+def test_impossible_rollouts_of_both_signs_are_an_infinite_loss():
+    log_probs = leaf(-INF, -INF, -1.0)
+    loss = policy_gradient_loss(log_probs, torch.tensor([0.5, -0.5, 1.0]))
+    assert loss == INF
+    assert_exact(torch.autograd.grad(loss, log_probs)[0], [0.0] * 3)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

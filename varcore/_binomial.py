@@ -11,6 +11,11 @@ def as_probability(p: Tensor) -> Tensor:
     return p.masked_fill((p < 0) | (p > 1), math.nan)
 
 
+def held_at_the_ends(p: Tensor) -> Tensor:
+    """``as_probability(p)``, a constant where p is 0 or 1: the derivatives of the sums are 0/0 or 0 * inf there."""
+    return torch.where((p > 0) & (p < 1), p, as_probability(p).detach())
+
+
 def require_group(function: str, size: int | None) -> None:
     if size is not None and size < 1:
         raise ValueError(f"{function}: needs a group of at least 1, or None for the population; got {size}.")
@@ -26,7 +31,7 @@ def pull_of_counts(size: int, ddof: int, eps: float, p: Tensor) -> tuple[Tensor,
 
 def log_binomial(counts: Tensor, size: int, p: Tensor) -> Tensor:
     """log P(c successes of `size`) in float64, for each p: [*batch, C]."""
-    p64 = as_probability(p).double()[..., None]
+    p64 = held_at_the_ends(p).double()[..., None]
     return log_choices(counts, size) + torch.xlogy(counts, p64) + torch.special.xlog1py(size - counts, -p64)
 
 

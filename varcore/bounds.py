@@ -7,7 +7,9 @@ Conventions of every function here.  The sample axis K is last; any axes before 
 of zero, log weight -inf, is an ordinary value.  A question whose K weights are all zero has a bound of
 -inf, normalised weights of zero and losses of zero with zero gradient: never NaN, never uniform.  +inf and
 NaN are nobody's log weight, but a value cannot be inspected under ``torch.func.vmap``, so they are not
-refused: the results of *that* question are then inf or NaN, and no other question is touched.
+refused: the results of *that* question are then inf or NaN, and no other question is touched.  A log-probability of
+-inf with a coefficient that is not zero belongs to a trace that cannot have been drawn: the loss is infinite.  Terms
+that cannot be added (such traces with coefficients of both signs; NaN) make a loss of +inf without gradient.
 
 dtypes are kept.  float32 is good to about six digits, log weights of thousands of nats included; bfloat16 to two, for
 logarithms of a few nats only (at 1000 nats its steps are 4): sum token log-probabilities in float32 first.
@@ -85,7 +87,7 @@ def normalized_weights(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, 
     usable trace.  K = 1: one, whatever the trace is worth.  Raises ShapeError if K = 0.
     """
     require_samples("normalized_weights", log_weights=log_weights)
-    all_zero = log_weights.detach().amax(-1, keepdim=True) == -math.inf
+    all_zero = log_weights.detach().amax(-1, keepdim=True).isneginf()
     return torch.softmax(log_weights.masked_fill(all_zero, 0.0), -1).masked_fill(all_zero, 0.0)
 
 
@@ -142,7 +144,7 @@ def log_mean_exp(log_values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
     Not public: ``iwae_bound`` and ``log_likelihood_correctness`` are its two uses.
     """
     # The derivative of logsumexp is exp(x - logsumexp x), NaN where both are -inf: such rows never reach it.
-    all_zero = log_values.detach().amax(-1, keepdim=True) == -math.inf
+    all_zero = log_values.detach().amax(-1, keepdim=True).isneginf()
     log_sum = torch.logsumexp(log_values.masked_fill(all_zero, 0.0), -1)
     return log_sum.masked_fill(all_zero.squeeze(-1), -math.inf) - math.log(log_values.shape[-1])
 
@@ -155,4 +157,5 @@ def constant_weighted_sum(
     Not public: every loss of the package is one call of it.
     """
     constants = coefficients.detach()
-    return (constants * log_probs.masked_fill(constants == 0, 0.0)).sum(-1)
+    total = (constants * log_probs.where(constants.bool(), 0.0)).sum(-1)
+    return total.masked_fill(total.isnan(), -math.inf)  # inf - inf, or a NaN that came in: no step is defined

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from varcore._binomial import as_probability, log_choices, require_group
+from varcore._binomial import held_at_the_ends, log_choices, require_group
 from varcore._shapes import Float, ShapeError
 
 MOST_ENUMERATED = 16
@@ -87,7 +87,7 @@ def _certify(
     size = rewards.shape[-1]
     is_kept = torch.ones_like(rewards[:, 0], dtype=torch.bool) if kept is None else kept(rewards)
     right, wrong = (given * rewards).sum(-1), (given * (1.0 - rewards)).sum(-1)
-    p64, counts = as_probability(p).double()[..., None], rewards.sum(-1)
+    p64, counts = held_at_the_ends(p).double()[..., None], rewards.sum(-1)
     # The factor p/(1-p) of a wrong rollout moves one failure of the group to a success: no division at p = 1.
     chances = _chances(log_copies, counts, size - counts, p64)
     shifted = _chances(log_copies, counts + 1, (size - counts - 1).clamp(min=0.0), p64)

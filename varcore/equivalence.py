@@ -14,13 +14,13 @@ W rising in p: easy questions pull harder.  ``group_size=None`` is the populatio
 
 p is a tensor of any shape, values in [0, 1] (outside, and NaN: NaN).  Finite sums are taken in float64 and are
 good to 1e-10 relative for groups up to 1024 and p down to 1e-9; the result has p's dtype.  Differentiable in p for
-0 < p < 1.
+0 < p < 1; at the ends the gradient is 0 unless W is a multiple of p.
 """
 
 import torch
 from torch import Tensor
 
-from varcore._binomial import as_probability, log_binomial, pull_of_counts, require_group
+from varcore._binomial import as_probability, held_at_the_ends, log_binomial, pull_of_counts, require_group
 from varcore._shapes import Float, require_samples
 from varcore.bounds import constant_weighted_sum, normalized_weights
 
@@ -232,7 +232,7 @@ def debiased_reward_optimum(
 
 
 def _population_grpo(p: Tensor, eps: float) -> Tensor:
-    safe = as_probability(p)
+    safe = held_at_the_ends(p)
     if eps == 0:
         return (safe / (1.0 - safe)).sqrt()
     return safe / ((safe * (1.0 - safe)).sqrt() + eps)
@@ -242,7 +242,7 @@ def _chance_of_a_success(function: str, p: Tensor, size: int | None) -> Tensor:
     require_group(function, size)
     if size is None:
         return maximum_likelihood_question_weight(p)
-    return -torch.expm1(size * torch.log1p(-as_probability(p)))
+    return -torch.expm1(size * torch.log1p(-held_at_the_ends(p)))
 
 
 def _normalised(masses: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 pi(Y|x,z) is the probability that the reasoner, given the trace z, answers correctly; Y is the set of
 correct answers of x, ``answer_set_size`` is the number of them.  Three estimators, all as logarithms in
 nats; a probability of zero is -inf.  Values cannot be inspected under ``torch.func.vmap``; impossible ones
-are answered as each docstring says.
+are answered as each docstring says.  dtypes are kept; what float32 and bfloat16 are good for, ``varcore.bounds`` says.
 """
 
 import math
@@ -167,8 +167,9 @@ def pareto_k(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     largest weights, fitted by a generalised Pareto distribution with the profile posterior mean of Zhang and Stephens
     (2009) and the weak prior that draws k towards 0.5, worth ten observations.
 
-    Constant, computed in float64: a diagnostic, not an objective.  The tail's lower quartile is not above its cut-off
-    (ties, equal weights, most weights zero): +inf, no fit.  Raises ShapeError for K < 25, a tail of fewer than five.
+    Constant, computed in float64: a diagnostic, not an objective.  The tail's lower quartile is not above its cut-off,
+    or by less than 1e-300 of the total (ties, equal weights, most weights zero): +inf, no fit.  Raises ShapeError for
+    K < 25, a tail of fewer than five.
 
     Written here because the library that has it (arviz-stats, against which it is tested) brings NumPy and SciPy, and
     this layer needs torch alone.
@@ -182,7 +183,7 @@ def pareto_k(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     ordered = normalized_weights(log_weights.detach().double()).sort(-1).values
     tail = ordered[..., -tail_size:] - ordered[..., -tail_size - 1, None]
     quartile = tail[..., int(tail_size / 4 + 0.5) - 1]
-    no_fit = (quartile == 0)[..., None]
+    no_fit = (quartile < 1e-300)[..., None]  # its reciprocal is to be finite
     shape = _generalised_pareto_shape(tail.masked_fill(no_fit, 1.0), quartile.masked_fill(no_fit[..., 0], 1.0))
     return shape.masked_fill(no_fit[..., 0], math.inf).to(log_weights.dtype)
 
@@ -197,7 +198,8 @@ def _generalised_pareto_shape(
     spread = (1.0 - (num_points / (index - 0.5)).sqrt()) / (3.0 * quartile[..., None])
     theta = exceedances[..., -1:].reciprocal() + spread
     k = torch.log1p(-theta[..., None] * exceedances[..., None, :]).mean(-1)
-    log_profile = size * ((-theta / k).log() - k - 1.0)
+    rate = torch.where(theta == 0, exceedances.mean(-1, keepdim=True).reciprocal(), -theta / k)  # 0/0 has a limit
+    log_profile = size * (rate.log() - k - 1.0)
     mean_theta = (torch.softmax(log_profile, -1) * theta).sum(-1, keepdim=True)
     shape = torch.log1p(-mean_theta * exceedances).mean(-1)
     return (size * shape + 10 * 0.5) / (size + 10)

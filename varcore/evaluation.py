@@ -48,9 +48,9 @@ def pass_at_k(
         num_correct: c, how many of them are correct.
         k: how many may be tried, 1 <= k <= n.
 
-    Integer counts give torch's default dtype.  Counts are constants: no gradient.  Raises ValueError if
-    k < 1, n < k, c < 0 or c > n.  Under ``torch.func.vmap`` values cannot be inspected, and the result of
-    such a question is NaN instead.  Raises ShapeError if both counts are tensors and their shapes differ.
+    Integer counts give torch's default dtype; bfloat16 cannot count beyond 256.  Counts are constants: no gradient.
+    Raises ValueError if k < 1, n < k, c < 0 or c > n.  Under ``torch.func.vmap`` values cannot be inspected, and the
+    result of such a question is NaN instead.  Raises ShapeError if both counts are tensors and their shapes differ.
     """
     if k < 1:
         raise ValueError(f"pass_at_k: needs k >= 1, got {k}. k is how many samples may be tried.")

@@ -5,7 +5,8 @@ come from anywhere: logits one makes up (``log_softmax``), or any causal languag
 list (``list_traces``, ``log_answer_probs``).  Gradients flow into all three, *through the distribution of the samples
 as well*: the gradient of ``exact_iwae_bound`` in q is the whole one, which ``iwae_posterior_loss`` estimates.
 
-q(z) = 0 means that the trace never comes up, whatever its weight.  A bound that is -inf has zero gradient.
+q(z) = 0 means that the trace never comes up, whatever its weight.  A bound that is -inf has zero gradient.  dtypes are
+kept: float64 for exact work; float32 is good to about six digits, bfloat16 to two.
 """
 
 import itertools
@@ -111,8 +112,8 @@ def quadrature_iwae_bound(
     Computed in float64, good to 1e-10 for K up to 10^4; the result has the tables' dtype.
 
     Differentiable in all three; not for vmap, since the range of u is read from the values.  q can draw a trace that
-    cannot be right: -inf.  Raises ValueError if num_samples < 1 or some q does not sum to one within 1e-3, ShapeError
-    as ``exact_elbo``.
+    cannot be right: -inf.  Raises ValueError if num_samples < 1 or some q does not sum to one within 1e-3 (bfloat16
+    tables do not), ShapeError as ``exact_elbo``.
     """
     require_samples(
         "quadrature_iwae_bound", log_prior=log_prior, log_correctness=log_correctness, log_posterior=log_posterior
@@ -132,7 +133,8 @@ def quadrature_iwae_bound(
     lowest, highest = (end.item() for end in scaled.detach().aminmax())
     u = torch.arange(-37 - max(highest, 0.0), 4 - min(lowest, 0.0), step, dtype=torch.float64, device=scaled.device)
     points = u.reshape(-1, *[1] * scaled.ndim)
-    decay = torch.expm1(-(points - math.log(num_samples) + scaled).exp())  # e^(-t rho/K) - 1
+    # e^(-t rho/K) - 1, which is -1 long before the ceiling; beyond it e^x would overflow, and the gradient be 0 * inf
+    decay = torch.expm1(-(points - math.log(num_samples) + scaled).clamp(max=100.0).exp())
     log_transform = torch.log1p((chance * decay).sum(-1).clamp(min=-1.0 + 1e-15))
     integral = step * (torch.exp(-points[..., 0].exp()) - (num_samples * log_transform).exp()).sum(0)
     return (integral + unit[..., 0]).masked_fill(hopeless, -math.inf).to(log_weights.dtype)

@@ -6,7 +6,8 @@ An advantage rule turns their rewards into constants, and ``policy_gradient_loss
 answers: the rules are the same, and so is what they do to a question (``varcore.equivalence``).
 
 Rewards are numbers; 0/1 verdicts may be boolean or integer (torch's default dtype comes back).  The group is
-the last axis; axes before it are questions.  A NaN reward touches no group but its own.
+the last axis; axes before it are questions.  A NaN reward touches no group but its own.  Floating dtypes are kept:
+float32 is good to about six digits, bfloat16 to two.  Infinite losses are those of ``varcore.bounds``.
 """
 
 import torch
@@ -32,7 +33,7 @@ def policy_gradient_loss(
     nothing, even where its log_prob is -inf.  Raises ShapeError if G = 0 or the shapes differ.
     """
     require_samples("policy_gradient_loss", log_probs=log_probs, advantages=advantages)
-    return -constant_weighted_sum(advantages, log_probs) / advantages.shape[-1]
+    return -constant_weighted_sum(advantages / advantages.shape[-1], log_probs)
 
 
 def rft_loss(log_probs: Float[Tensor, "*batch G"], correct: Rewards) -> Float[Tensor, "*batch"]:
@@ -104,8 +105,8 @@ def grpo_advantages(rewards: Rewards, *, ddof: int = 1, eps: float = 1e-4) -> Fl
     every advantage by sqrt(1 - 1/G), whatever the rewards; eps counts only where it is not small beside the standard
     deviation, which for 0/1 rewards that differ is at least about 1/sqrt(G).
 
-    Constant.  All rewards of a group equal, which G = 1 always is: 0, also for eps = 0.  Raises ShapeError if
-    G = 0, ValueError unless ddof is 0 or 1 and eps >= 0.
+    Constant.  All rewards of a group equal, which G = 1 always is, or so near that their variance underflows: 0, also
+    for eps = 0.  Raises ShapeError if G = 0, ValueError unless ddof is 0 or 1 and eps >= 0.
     """
     if ddof not in (0, 1) or not eps >= 0:
         raise ValueError(
@@ -114,9 +115,9 @@ def grpo_advantages(rewards: Rewards, *, ddof: int = 1, eps: float = 1e-4) -> Fl
         )
     r = _constants("grpo_advantages", rewards)
     centred = r - r.mean(-1, keepdim=True)
-    # A constant group has no scale; and rounding in its mean must not be blown up by a tiny eps.
-    constant = (r == r[..., :1]).all(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / max(r.shape[-1] - ddof, 1)
+    # A constant group has no scale; and rounding in its mean must not be blown up by a tiny eps.
+    constant = (r.amax(-1, keepdim=True) == r.amin(-1, keepdim=True)) | (variance == 0)
     return (centred / (variance.sqrt() + eps).masked_fill(constant, 1.0)).masked_fill(constant, 0.0)
 
 
@@ -205,15 +206,18 @@ def debiased_reward(
             estimated, broadcastable to the verdicts (``p[..., None]`` for a group axis).
 
     Estimating p from the same group couples the rollouts; with the group's own mean and beta = gamma = 0 this is MaxRL.
-    A part that was not earned is 0 whatever its rate; a rate of 0 for a part that was earned: +inf (or -inf).
+    A part that was not earned, or is worth nothing, is 0 whatever its rate.  A rate of 0 for a part that was earned:
+    infinite, with the sign of that part; if both are, of the first.
     Constant.  Raises ShapeError if the verdicts' shapes differ.
     """
     require_equal_shapes("debiased_reward", correct=correct, well_formed=well_formed)
-    right = correct.to(accuracy.dtype)
-    formed = (correct | well_formed).to(accuracy.dtype)
-    right_part = (right / accuracy.detach()).masked_fill(right == 0, 0.0)
-    formed_part = (formed / well_formed_rate.detach()).masked_fill(formed == 0, 0.0)
-    return gamma + (alpha - beta) * right_part + (beta - gamma) * formed_part
+    right_part = _earned(alpha - beta, correct, accuracy)
+    formed_part = _earned(beta - gamma, correct | well_formed, well_formed_rate)
+    return gamma + right_part + formed_part.masked_fill(right_part.isinf(), 0.0)
+
+
+def _earned(worth: float, earned: Tensor, rate: Tensor) -> Tensor:
+    return (worth / rate.detach()).where(earned & (worth != 0), 0.0)
 
 
 def _constants(function: str, rewards: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Ways to train the posterior q(z|x,y'): forward KL from the reasoner's traces, reverse KL or the bound from its own.
 
 Every loss gives one value per question and is a surrogate: the gradient is the statement, the value is not
-a KL.  Conventions on zero weights, +inf and NaN are those of ``varcore.bounds``.
+a KL.  Conventions on zero weights, infinities, NaN and dtypes are those of ``varcore.bounds``.
 """
 
 import math
@@ -68,7 +68,7 @@ def reverse_kl_loss(
     if num_samples > 1:
         others = (rewards.sum(-1, keepdim=True) - rewards) / (num_samples - 1)
         rewards = rewards - others
-    return -constant_weighted_sum(rewards, log_posterior) / num_samples
+    return -constant_weighted_sum(rewards / num_samples, log_posterior)
 
 
 def vimco_posterior_loss(

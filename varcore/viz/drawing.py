@@ -98,7 +98,7 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     return looks
 
 
-def line(figure: go.Figure, drawn: Look, xs: Tensor, ys: Tensor, *, legend: bool) -> None:
+def line(figure: go.Figure, drawn: Look, xs: Tensor, ys: Tensor, *, legend: bool, **where: int) -> None:
     """One named line over sorted xs, with a marker here and there; points that are not finite are not bridged."""
     order = xs.argsort()
     xs, ys = xs[order], ys[order].masked_fill(~ys[order].isfinite(), math.nan)
@@ -113,6 +113,7 @@ def line(figure: go.Figure, drawn: Look, xs: Tensor, ys: Tensor, *, legend: bool
         marker={"symbol": drawn.symbol, "opacity": 1, "size": [8 * (i % step == first) for i in range(len(xs))]},
         hovertemplate=f"{drawn.label.replace('%', '&#37;')}: %{{y:.4g}} at %{{x:.4g}}<extra></extra>",
         showlegend=legend,
+        **where,
     )
 
 
