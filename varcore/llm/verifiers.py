@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from varcore.tasks.base import Question, Task, Verdict
 
@@ -17,8 +18,14 @@ def verify(task: Task, pairs: Iterable[tuple[Question, str]]) -> list[Verdict]:
     Raises VerifierError, naming question and answer, if the task's verifier raises or returns something else than a
     Verdict.  Nothing that was sampled is lost: the ledger keeps it, and the run continues here once the verifier is
     mended.
+
+    A task that can judge several answers at the same time says how many in its attribute `verifiers`.
     """
-    return [_verdict(task, question, answer) for question, answer in pairs]
+    count = getattr(task, "verifiers", 1)
+    if count == 1:
+        return [_verdict(task, question, answer) for question, answer in pairs]
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda pair: _verdict(task, *pair), pairs))
 
 
 def _verdict(task: Task, question: Question, answer: str) -> Verdict:
