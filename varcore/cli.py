@@ -39,16 +39,25 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--threads", type=int, help="CPU threads of torch; results are exact per thread count")
     common.add_argument("--traceback", action="store_true", help="show where an error came from")
 
-    run = commands.add_parser("run", parents=[common], help="train and compare the methods, or continue a run")
+    served = argparse.ArgumentParser(add_help=False)
+    served.add_argument(
+        "--servers",
+        type=lambda text: text.split(","),
+        default=(),
+        help="for the engine server: addresses of vllm serve, such as http://127.0.0.1:8000, comma-separated",
+    )
+
+    run = commands.add_parser("run", parents=[common, served], help="train and compare the methods, or continue a run")
     run.add_argument("--preset", default="tiny", help="named settings (default: tiny)")
     run.add_argument("--config", type=Path, help="JSON file of settings that replace the preset's")
     run.add_argument("--out", type=Path, help="run directory (default: runs/PRESET-SEED)")
     run.add_argument("--seed", type=int)
     run.add_argument("--methods", help="comma-separated: sft, rft, nohint, accuracy, direct, vr")
     run.add_argument("--rounds", type=int, help="T of Algorithm 1")
+    run.add_argument("--engine", help="transformers, vllm or server (docs/engines.md)")
     run.set_defaults(command=_run)
 
-    evaluate = commands.add_parser("eval", parents=[common], help="evaluate a run's models on other questions")
+    evaluate = commands.add_parser("eval", parents=[common, served], help="evaluate a run's models on other questions")
     evaluate.add_argument("run", type=Path)
     evaluate.add_argument("--split", choices=["validation", "test"], default="test")
     evaluate.add_argument("--questions", type=int, default=400)
@@ -84,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
     config = presets.preset(arguments.preset)
     if arguments.config:
         config = presets.override(config, storage.read_json(arguments.config))
-    flags = {name: getattr(arguments, name) for name in ("seed", "rounds") if getattr(arguments, name) is not None}
+    names = ("seed", "rounds", "engine")
+    flags = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.methods:
         flags["methods"] = arguments.methods.split(",")
     config = presets.override(config, flags)
@@ -92,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not arguments.json:
         console.print(f"[bold]varcore run[/bold]  preset {arguments.preset}, seed {config.seed}, in {out}\n")
-    results = algorithm.run(out, config, Reporter(console, quiet=arguments.json))
+    results = algorithm.run(out, config, Reporter(console, quiet=arguments.json), arguments.servers)
     return _show_results(results, out, arguments.json)
 
 
@@ -110,6 +120,7 @@ def _eval(arguments: argparse.Namespace) -> int:
         questions=arguments.questions,
         samples=arguments.samples,
         seed=arguments.seed,
+        servers=arguments.servers,
     )
     return _show_results(results, arguments.run, arguments.json)
 

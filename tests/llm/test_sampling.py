@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from drawn import chi_square, next_probabilities
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -31,16 +32,6 @@ def make_sampler(make_model):
 def small(make_model):
     """A model of twelve tokens: every token and every marker of two comes up often."""
     return make_model(seed=1, vocabulary=12)
-
-
-def chi_square(counts: list[int], probabilities: list[float]) -> float:
-    total = sum(counts)
-    return sum((c - total * p) ** 2 / (total * p) for c, p in zip(counts, probabilities, strict=True))
-
-
-def next_probabilities(model, ids: tuple[int, ...], temperature: float) -> list[float]:
-    with torch.no_grad():
-        return (model(torch.tensor([ids])).logits[0, -1].double() / temperature).softmax(-1).tolist()
 
 
 # ---- a sample belongs to its request -----------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
 from varcore.llm.training import Example
 from varcore.llm.weighing import WeightRule, compare, training_examples, weigh
-from varcore.llm.workbench import Metrics, Workbench, open_workbench
+from varcore.llm.workbench import Metrics, Workbench, check_engine, open_workbench
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,19 @@ class Stage:
     work: Callable[[Workbench], tuple[Cost, Metrics]]
 
 
-def run(path: Path, config: Config, reporter: Reporter) -> dict[str, Any]:
+def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] = ()) -> dict[str, Any]:
     """Do every stage of `config` that `path` does not hold yet; returns the results (also in results.json).
 
     The same config gives the same ledger, models and results on the same machine and thread count, also when the
-    process was killed on the way and the call repeated.  Raises RunDirectoryError or StorageError with nothing
-    damaged.
+    process was killed on the way and the call repeated.  `servers` are the addresses for the engine "server"; they may
+    be others each time.  Raises RunDirectoryError, StorageError or EngineError with nothing damaged.
     """
     transformers_logging.disable_progress_bar()
-    directory = RunDirectory(path, config)
-    try:
-        bench = open_workbench(directory, reporter)
+    check_engine(config, servers)
+    with (
+        closing(RunDirectory(path, config)) as directory,
+        closing(open_workbench(directory, reporter, servers)) as bench,
+    ):
         for stage in plan(config):
             if not directory.done(stage.name):
                 began = time.perf_counter()
@@ -55,31 +58,37 @@ def run(path: Path, config: Config, reporter: Reporter) -> dict[str, Any]:
                     cost, metrics = stage.work(bench)
                 directory.finish(stage.name, dataclasses.asdict(cost), time.perf_counter() - began, metrics)
         return comparison.write_results(bench, comparison.held_out(config))
-    finally:
-        directory.close()
 
 
 def evaluate_again(
-    path: Path, reporter: Reporter, *, split: str, questions: int, samples: int, seed: int
+    path: Path,
+    reporter: Reporter,
+    *,
+    split: str,
+    questions: int,
+    samples: int,
+    seed: int,
+    servers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate the models of a finished run on other held-out questions; written to RUN/evaluation-SPLIT-SEED/.
 
     The run itself is left as it is.  Raises RunDirectoryError if `path` holds no run or one that is not finished.
     """
     transformers_logging.disable_progress_bar()
-    directory = RunDirectory(path, load_config(path))
-    try:
-        missing = [stage.name for stage in plan(directory.config) if not directory.done(stage.name)]
+    config = load_config(path)
+    check_engine(config, servers)
+    with (
+        closing(RunDirectory(path, config)) as directory,
+        closing(open_workbench(directory, reporter, servers)) as bench,
+    ):
+        missing = [stage.name for stage in plan(config) if not directory.done(stage.name)]
         if missing:
             raise RunDirectoryError(f"{path} is not finished: {missing[0]} is next. Run varcore run on it first.")
-        bench = open_workbench(directory, reporter)
         held_out = comparison.HeldOut(split, questions, samples, seed, f"evaluation-{split}-{seed}")
-        for role in ("pi0", *directory.config.methods):
+        for role in ("pi0", *config.methods):
             with reporter.stage(f"evaluate-{role}", f"{questions} {split} questions, {samples} samples each"):
                 comparison.evaluate(bench, role, held_out)
         return comparison.write_results(bench, held_out)
-    finally:
-        directory.close()
 
 
 def compare_rules(path: Path, own: WeightRule, other: WeightRule) -> dict[str, Any]:

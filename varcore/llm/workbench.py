@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ import pyarrow as pa
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from varcore.llm import ledger, storage
+from varcore.llm.engines.drafts import EngineError
+from varcore.llm.engines.vllm_engine import INSTALL, VLLMSampler, close_engine, open_engine
+from varcore.llm.engines.vllm_server import VLLMServerSampler
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory
-from varcore.llm.sampling import TransformersSampler
+from varcore.llm.sampling import Sampler, TransformersSampler
 from varcore.llm.templates import Ids, Markers, Template
 from varcore.llm.tiny import tiny_tokenizer
 from varcore.tasks import Countdown, Question, Task
@@ -31,7 +36,9 @@ class Workbench:
     task: Task
     template: Template
     train: list[Question]
+    servers: tuple[str, ...] = ()
     loaded: dict[str, PreTrainedModel] = field(default_factory=dict)
+    vllm: tuple[str, Any] | None = None  # the role whose model an engine holds, and the engine
 
     @property
     def config(self) -> Config:
@@ -48,6 +55,8 @@ class Workbench:
             model.save_pretrained(folder)
             self.template.tokenizer.save_pretrained(folder)
         self.loaded[role] = model
+        if self.vllm and self.vllm[0] == role:  # it holds the old weights
+            self.close()
 
     def shard_paths(self, round_: int, source: str) -> list[Path]:
         count = -(-len(self.train) // self.config.shard_questions)
@@ -56,19 +65,46 @@ class Workbench:
     def table(self, round_: int, source: str) -> pa.Table:
         return pa.concat_tables([ledger.check(storage.read_table(p)) for p in self.shard_paths(round_, source)])
 
-    def sampler(self, model: PreTrainedModel, stop: Ids, max_tokens: int, requests: int) -> TransformersSampler:
-        config = self.config
-        return TransformersSampler(
-            model,
-            temperature=config.temperature,
-            max_tokens=max_tokens,
-            stop=stop,
-            batch_size=config.batch_size,
-            advance=self.reporter.begin(requests, "samples"),
+    def sampler(self, role: str, stop: Ids, max_tokens: int, requests: int, temperature: float) -> Sampler:
+        """Draws from a role's saved model with the run's engine; `requests` is how many the progress bar expects."""
+        settings: dict[str, Any] = {
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "stop": stop,
+            "advance": self.reporter.begin(requests, "samples"),
+        }
+        if self.config.engine == "vllm":
+            return VLLMSampler(self._engine(role), **settings)
+        if self.config.engine == "server":
+            return VLLMServerSampler(self.servers, str((self.run.path / "models" / role).resolve()), **settings)
+        return TransformersSampler(self.model(role), batch_size=self.config.batch_size, **settings)
+
+    def close(self) -> None:
+        """End the vLLM engine, if there is one."""
+        if self.vllm:
+            close_engine(self.vllm[1])
+        self.vllm = None
+
+    def _engine(self, role: str) -> Any:
+        """One engine at a time: each takes most of a GPU's memory."""
+        if self.vllm is None or self.vllm[0] != role:
+            self.close()
+            self.vllm = role, open_engine(self.run.path / "models" / role)
+        return self.vllm[1]
+
+
+def check_engine(config: Config, servers: Sequence[str]) -> None:
+    """EngineError or ValueError if the config's engine is not at hand."""
+    if config.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise EngineError(f"The engine vllm is not installed. {INSTALL}")
+    if (config.engine == "server") != bool(servers):
+        raise ValueError(
+            f"The engine server goes with addresses of servers, the others without; got the engine {config.engine} and "
+            f"the addresses {list(servers)}. Use --engine server with --servers http://127.0.0.1:8000, or neither."
         )
 
 
-def open_workbench(run: RunDirectory, reporter: Reporter) -> Workbench:
+def open_workbench(run: RunDirectory, reporter: Reporter, servers: Sequence[str] = ()) -> Workbench:
     """A workbench for the task that the run's config names."""
     config = run.config
     if config.task not in TASKS:
@@ -80,4 +116,4 @@ def open_workbench(run: RunDirectory, reporter: Reporter) -> Workbench:
             tiny_tokenizer().save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(saved)  # read back in every process, so that all of them save the same
     train = task.questions("train", config.num_train, config.seed, curated=True)
-    return Workbench(run, reporter, task, Template(tokenizer, Markers()), train)
+    return Workbench(run, reporter, task, Template(tokenizer, Markers()), train, tuple(servers))

@@ -1,0 +1,1 @@
+"""Sampling with vLLM, in this process or over HTTP: the protocol of varcore.llm.sampling, other engines."""
