@@ -74,7 +74,7 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
     storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
     sampled = sum(len(sample.ids) for sample in samples)
     read = sum(len(template.prompt(question.text)) for question in questions)
-    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.model(role).num_parameters() * (sampled + read))
+    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.models.num_parameters(role) * (sampled + read))
     return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(s.stopped for s in samples) / len(rows)}]
 
 

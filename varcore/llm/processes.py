@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -30,12 +29,8 @@ def share(items: Sequence[T]) -> Sequence[T]:
     return items[state().process_index :: state().num_processes]
 
 
-def save_whole(model: PreTrainedModel, folder: Path) -> None:
-    """Write all weights in safetensors.  Every process calls it, the main one writes; sharded weights are gathered."""
-    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        whole = get_model_state_dict(model, options=options)
-        if state().is_main_process:
-            model.save_pretrained(folder, state_dict=whole)
-    elif state().is_main_process:
-        model.save_pretrained(folder)
+def whole_weights(model: PreTrainedModel) -> dict[str, Any] | None:
+    """All weights of a sharded model, on the main process; None for a whole model.  Every process calls it."""
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return None
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))

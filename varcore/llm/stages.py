@@ -5,7 +5,6 @@ Every stage reads what earlier ones left in the run directory, writes its own fi
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,9 @@ from varcore.tasks import Question, Verdict
 def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
     """A tiny Qwen3 that has read blind searches: it knows the form and the arithmetic, hardly a solved question."""
     config, template = bench.config, bench.template
+    if config.model:  # a base that is there already
+        bench.model("base")
+        return Cost(), []
     examples = []
     for practice in bench.task.corpus(config.corpus_texts, config.seed):
         response = template.text(practice.trace)
@@ -42,8 +44,7 @@ def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
 
 def train_initial_reasoner(bench: Workbench) -> tuple[Cost, Metrics]:
     """pi_0: supervised finetuning of the base on the curated traces."""
-    model = copy.deepcopy(bench.model("base"))
-    return _train(bench, "pi0", model, training_sets.curated_examples(bench), bench.config.initial)
+    return _train(bench, "pi0", "base", training_sets.curated_examples(bench), bench.config.initial)
 
 
 def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: int) -> tuple[Cost, Metrics]:
@@ -204,8 +205,7 @@ def train_posterior(bench: Workbench, round_: int, role: str) -> tuple[Cost, Met
         examples += training_sets.hinted_curated_examples(bench)
     if config.posterior_data in ("own", "both"):
         examples += training_sets.posterior_examples(bench, bench.table(round_, "prior"))
-    model = copy.deepcopy(bench.model(role))
-    return _train(bench, f"q{round_}", model, examples, config.posterior)
+    return _train(bench, f"q{round_}", role, examples, config.posterior)
 
 
 def weigh_traces(bench: Workbench, round_: int, source: str) -> tuple[Cost, Metrics]:
@@ -224,15 +224,18 @@ def train_reasoner(
     bench: Workbench, role: str, start: str, examples: list[Example], settings: TrainSettings
 ) -> tuple[Cost, Metrics]:
     """A method's reasoner: weighted finetuning of a copy of the model `start`."""
-    return _train(bench, role, copy.deepcopy(bench.model(start)), examples, settings)
+    return _train(bench, role, start, examples, settings)
 
 
 def _train(
-    bench: Workbench, role: str, model: PreTrainedModel, examples: list[Example], settings: TrainSettings
+    bench: Workbench, role: str, start: str | PreTrainedModel, examples: list[Example], settings: TrainSettings
 ) -> tuple[Cost, Metrics]:
+    """Train `role` from another role's model, or from a model that is none's."""
+    seed = stream_seed(bench.config.seed, "train", role)
+    model = bench.models.begin(start, role, seed) if isinstance(start, str) else start
     checkpoints = bench.run.path / "models" / f"{role}-unfinished"
     advance = bench.reporter.begin(settings.steps, "steps")
-    seed = stream_seed(bench.config.seed, "train", role)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
     bench.save_model(role, model)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -240,12 +243,13 @@ def _train(
         {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
         for step in range(settings.steps)
     ]
-    flops = 6.0 * model.num_parameters() * log.tokens
+    # forward and the gradient of the states pass every parameter, the gradient of the weights those that learn
+    flops = (4.0 * bench.models.num_parameters(role) + 2.0 * learned) * log.tokens
     return Cost(trained_tokens=log.tokens, optimizer_steps=settings.steps, flops=flops), curve
 
 
 def _forward_cost(bench: Workbench, *, sampled: int = 0, read: int = 0, samples: int = 0) -> Cost:
-    flops = 2.0 * bench.model("pi0").num_parameters() * (sampled + read)
+    flops = 2.0 * bench.models.num_parameters("pi0") * (sampled + read)
     return Cost(samples=samples, sampled_tokens=sampled, read_tokens=read, flops=flops)
 
 
