@@ -223,8 +223,10 @@ def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.o
     matrices = [p for p in inside if p.ndim == 2 and p.requires_grad] if settings.muon else []
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
-    optimizers: list[torch.optim.Optimizer] = [adamw]
+    optimizers: list[torch.optim.Optimizer] = []
+    if rest:
+        common = {"betas": settings.betas, "weight_decay": settings.weight_decay}
+        optimizers.append(torch.optim.AdamW(rest, lr=settings.learning_rate, **common))
     if matrices:
         muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
         optimizers.append(muon)
