@@ -35,16 +35,21 @@ def main() -> None:
     judged = judge_all(read_pairs(), pool)
     pool.close()
     print(report(judged))
-    mathematics = [pair for pair in read_pairs() if pair["verifier"] == "mathematics" and pair["kind"] != "hostile"]
-    print("\nMath-Verify alone:\n" + report([(pair, ask_peer(pair)) for pair in mathematics]).partition("\n  '")[0])
-    ours = [(pair, verdict) for pair, verdict in judged if pair["id"] in {other["id"] for other in mathematics}]
-    print("\nvarcore on these pairs:\n" + report(ours).partition("\n  '")[0])
+    peers = [entry for entry in judged if entry[0]["verifier"] == "mathematics" and entry[0]["kind"] != "hostile"]
+    compare_with_peer("Mathematics, without the hostile pairs", peers)
+    compare_with_peer("Of these, those written last", [e for e in peers if e[0]["kind"] == "written last"])
+
+
+def compare_with_peer(title: str, judged: list[tuple[Pair, Verdict]]) -> None:
+    theirs = [(pair, ask_peer(pair)) for pair, _ in judged]
+    for name, entries in (("varcore", judged), ("Math-Verify alone", theirs)):
+        table = report(entries).partition("\n  '")[0]
+        print(f"\n{title}: {name}\n{table}")
 
 
 def read_pairs() -> list[Pair]:
     pairs = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
-    for number, pair in enumerate(pairs, 1):
-        pair["id"] = number
+    for pair in pairs:
         if isinstance(pair["answer"], list):
             pair["answer"] = "".join(text * times for text, times in pair["answer"])
     return pairs

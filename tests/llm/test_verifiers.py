@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from varcore.llm.verifiers import VerifierError, verify
@@ -48,6 +50,26 @@ def test_something_else_than_a_verdict_is_an_error(reply):
     """Even the string "right", which equals Verdict.RIGHT: a verifier that returns strings may misspell the next."""
     with pytest.raises(VerifierError, match="must return one of"):
         verify(Stub(reply), [(QUESTION, "4")])
+
+
+class Side(Stub):
+    """Judges four answers at the same time, the later ones sooner."""
+
+    verifiers = 4
+
+    def verify(self, question, answer):
+        time.sleep(0.002 * (20 - int(answer)))
+        return super().verify(question, answer) if answer == "7" else list(Verdict)[int(answer) % 4]
+
+
+def test_answers_judged_at_the_same_time_keep_their_order():
+    pairs = [(QUESTION, str(n)) for n in range(20)]
+    assert verify(Side(Verdict.TIMEOUT), pairs) == [list(Verdict)[n % 4] for n in range(20)]
+
+
+def test_a_crash_among_answers_judged_at_the_same_time_is_an_error():
+    with pytest.raises(VerifierError, match=r"ZeroDivisionError.*'7'"):
+        verify(Side(ZeroDivisionError("boom")), [(QUESTION, str(n)) for n in range(20)])
 
 
 def test_timeouts_pass_through():

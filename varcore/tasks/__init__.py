@@ -1,4 +1,7 @@
-"""Questions with verifiers.  ``countdown`` is built in; a task is anything that satisfies `base.Task`."""
+"""Questions with verifiers: anything that satisfies `base.Task`.
+
+``countdown`` is built in; `loaders.load_task` makes a task of a file or of a published data set (docs/data.md).
+"""
 
 from varcore.tasks.base import Question, Task, Verdict
 from varcore.tasks.countdown import Countdown
