@@ -1,23 +1,25 @@
 """Runs on a base model and data of one's own, and runs whose roles are adapters over one base."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from varcore.llm import algorithm, ledger, storage
+from varcore.llm import algorithm, storage
 from varcore.llm.models import Models
 from varcore.llm.presets import PRESETS, override, preset
 from varcore.llm.scoring import score
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
+from varcore.tasks.schemas import SCHEMAS
 
 STRATOS = {
     "task": "bespoke-stratos-17k",
     "template": "thought-solution-pb",
     "num_curated": 6,
     "num_answer_only": 0,
-    "num_test": 1,
+    "num_test": 4,
     "evaluation_split": "test",
     "max_trace_tokens": 8,
     "max_answer_tokens": 4,
@@ -46,12 +48,14 @@ def own(tmp_path_factory):
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     (folder / "data").mkdir()
-    rows = "".join(json.dumps(talk(number)) + "\n" for number in range(1, 61))
+    rows = "".join(json.dumps(talk(number)) + "\n" for number in range(1, 301))
     (folder / "data" / "bespoke-stratos-17k.jsonl").write_text(rows, encoding="utf-8")
     return folder
 
 
-def test_a_run_on_a_model_and_data_of_ones_own(own, tmp_path, start_run):
+def test_a_run_on_a_published_data_set_and_a_model_in_a_folder(own, tmp_path, start_run, monkeypatch):
+    part = dataclasses.replace(SCHEMAS["bespoke-stratos-17k"], rows=None)  # three hundred rows of it
+    monkeypatch.setitem(SCHEMAS, part.name, part)
     path, results = start_run(tmp_path / "run", model=str(own / "model"), data=str(own / "data"), **STRATOS)
     assert set(results["methods"]) == {"pi0", "sft", "vr"}
     assert not (path / "models" / "base").exists()
@@ -60,6 +64,14 @@ def test_a_run_on_a_model_and_data_of_ones_own(own, tmp_path, start_run):
     table = storage.read_table(path / "ledger" / "round1-posterior-000.parquet")
     assert len(table) == 6 * 4
     assert "A box holds" in table["question"][0].as_py()
+
+
+def test_a_run_on_ones_own_questions(own, tmp_path, start_run):
+    rows = [{"question": f"{n} + 1 =", "answer": str(n + 1), "trace": "count on"} for n in range(300)]
+    (own / "data" / "own-exact.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = {**STRATOS, "task": "own-exact", "template": "", "methods": ["vr"]}
+    path, _ = start_run(tmp_path / "run", model=str(own / "model"), data=str(own / "data"), **settings)
+    assert (path / "models" / "vr" / "model.safetensors").exists()
 
 
 def test_a_run_with_adapters_keeps_one_base(tmp_path, start_run, miniature, quiet):
@@ -89,7 +101,6 @@ def test_ledger_scores_are_those_of_the_role_that_wrote_them(tmp_path, start_run
         pairs = [(tuple(row[prompt]), tuple(row["trace_ids"])) for row in rows]
         for ours, row in zip(score(models.get(role), pairs, temperature=0.7), rows, strict=True):
             torch.testing.assert_close(torch.tensor(ours), torch.tensor(row[column]), rtol=1e-4, atol=1e-4)
-    assert ledger.SCHEMA is not None
 
 
 def test_an_adapter_run_that_was_stopped_goes_on(tmp_path, start_run, read_run, miniature, quiet, miniature_world):

@@ -17,6 +17,8 @@ from peft import LoraConfig, PeftModel
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
+from varcore.llm import storage
+
 
 @dataclass(frozen=True)
 class LoraSettings:
@@ -36,8 +38,10 @@ class LoraSettings:
 class SharedBase:
     """A base model and its adapters by role.  Between calls exactly one adapter, or none, is switched on."""
 
-    def __init__(self, base: PreTrainedModel, settings: LoraSettings):
+    def __init__(self, base: PreTrainedModel, settings: LoraSettings, name: str = ""):
+        """`name` is what the saved adapters call their base: of a folder, nothing that only one machine knows."""
         self.model, self.settings = base.requires_grad_(False), settings
+        self.model.name_or_path = name
         self.roles: list[str] = []
         self.num_base_parameters = base.num_parameters()
 
@@ -68,6 +72,9 @@ class SharedBase:
     def save(self, role: str, folder: Path) -> None:
         """adapter_model.safetensors and adapter_config.json in `folder`."""
         self.use(role).save_pretrained(folder)
+        path = folder / "adapter_config.json"
+        settings = storage.read_json(path)  # peft writes a set in any order; the same run is to give the same bytes
+        storage.write_json(path, {**settings, "target_modules": sorted(settings["target_modules"])})
 
     def read(self, role: str, folder: Path) -> PreTrainedModel:
         """The adapter in `folder` as `role`.  ValueError if there is none in safetensors."""

@@ -33,9 +33,7 @@ class HeldOut:
 
 def held_out(config: Config) -> HeldOut:
     """The evaluation that belongs to a run."""
-    split = config.evaluation_split
-    count = config.num_test if split == "test" else config.num_validation
-    return HeldOut(split, count, config.evaluation_samples, config.seed, "evaluation")
+    return HeldOut(config.evaluation_split, config.num_held_out, config.evaluation_samples, config.seed, "evaluation")
 
 
 def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics]:

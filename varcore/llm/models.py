@@ -55,12 +55,19 @@ class Models:
         whole = processes.whole_weights(model)
         if processes.state().is_main_process:
             with storage.replacing(self.folder / role) as place:
-                extra: dict[str, Any] = {} if whole is None else {"state_dict": whole}
-                model.save_pretrained(place, **extra)
+                self._write(role, model, whole, place)
                 self.tokenizer.save_pretrained(place)
         processes.state().wait_for_everyone()
         if whole is None and not (self.config.lora_rank and role != "base"):
             self.kept[role] = model
+
+    def _write(self, role: str, model: PreTrainedModel, whole: dict[str, Any] | None, place: Path) -> None:
+        if self.config.lora_rank and role != "base":
+            self._share().save(role, place)
+        elif whole is None:
+            model.save_pretrained(place)
+        else:
+            model.save_pretrained(place, state_dict=whole)
 
     def num_parameters(self, role: str) -> int:
         """Parameters that a token of this role passes: the base's and its own adapter's."""
@@ -76,7 +83,8 @@ class Models:
     def _share(self) -> SharedBase:
         if self.shared is None:
             base = self.kept.pop("base", None) or self._read(self.path("base"))
-            self.shared = SharedBase(base, LoraSettings(self.config.lora_rank, 2 * self.config.lora_rank))
+            settings = LoraSettings(self.config.lora_rank, 2 * self.config.lora_rank)
+            self.shared = SharedBase(base, settings, self.config.model)
         return self.shared
 
     def _read(self, path: Path | str) -> PreTrainedModel:

@@ -96,8 +96,16 @@ class Config:
         for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.num_held_out < 2:
+            raise ValueError(
+                f"An interval needs at least 2 {self.evaluation_split} questions, got {self.num_held_out}."
+            )
         if min(self.temperature, self.evaluation_temperature) <= 0:
             raise ValueError(f"temperatures must be > 0, got {self.temperature} and {self.evaluation_temperature}.")
+
+    @property
+    def num_held_out(self) -> int:
+        return self.num_test if self.evaluation_split == "test" else self.num_validation
 
     @property
     def num_train(self) -> int:

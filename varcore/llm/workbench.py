@@ -24,10 +24,11 @@ from varcore.llm.templates import Ids, Markers, Template, load_template
 from varcore.llm.tiny import tiny_tokenizer
 from varcore.tasks import Countdown, Question, Task
 from varcore.tasks.loaders import load_task, load_task_from_hub
-from varcore.tasks.schemas import SCHEMAS
+from varcore.tasks.schemas import SCHEMAS, own_schema
 
 Metrics = list[dict[str, Any]]
 TASKS = {"countdown": Countdown}
+OWN = {f"own-{kind}": kind for kind in ("mathematics", "choice", "exact")}  # columns question, answer, trace
 
 
 @dataclass
@@ -122,10 +123,10 @@ def open_task(config: Config) -> Task:
     """A built-in task, or the data set that the config names, from its folder or (data "") from the hub."""
     if config.task in TASKS:
         return TASKS[config.task]()
+    if config.task in OWN:
+        return load_task(own_schema(config.task, OWN[config.task], trace="trace"), Path(config.data))
     if config.task not in SCHEMAS:
-        raise ValueError(
-            f"There is no task {config.task!r}; choose one of {sorted(TASKS)} or a data set of {list(SCHEMAS)}."
-        )
+        raise ValueError(f"There is no task {config.task!r}; choose one of {[*TASKS, *OWN, *SCHEMAS]}.")
     if config.data:
         return load_task(config.task, Path(config.data))
     return load_task_from_hub(config.task)
