@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -27,6 +28,11 @@ def state() -> PartialState:
 def share(items: Sequence[T]) -> Sequence[T]:
     """What of `items` this process does: every n-th, from its own rank on."""
     return items[state().process_index :: state().num_processes]
+
+
+def gather(items: list[T]) -> list[T]:
+    """The items of all processes, one process after the other; every process gets them."""
+    return gather_object(items) if state().num_processes > 1 else items
 
 
 def whole_weights(model: PreTrainedModel) -> dict[str, Any] | None:

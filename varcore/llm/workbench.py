@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from transformers import AutoTokenizer, PreTrainedModel
 
-from varcore.llm import ledger, storage
+from varcore.llm import ledger, processes, storage
 from varcore.llm.engines.drafts import EngineError
 from varcore.llm.engines.vllm_engine import INSTALL, VLLMSampler, close_engine, open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
@@ -55,11 +55,17 @@ class Workbench:
     def save_model(self, role: str, model: PreTrainedModel) -> None:
         self.models.save(role, model)
         if self.vllm and self.vllm[0] == role:  # it holds the old weights
-            self.close()
+            self._end_engine()
 
     def shard_paths(self, round_: int, source: str) -> list[Path]:
         count = -(-len(self.train) // self.config.shard_questions)
         return [self.run.path / "ledger" / f"round{round_}-{source}-{i:03d}.parquet" for i in range(count)]
+
+    def my_shards(self, round_: int, source: str) -> list[tuple[Path, list[Question]]]:
+        """The shards that this process works on, each a file and its questions; other processes have the others."""
+        size = self.config.shard_questions
+        questions = [self.train[start : start + size] for start in range(0, len(self.train), size)]
+        return list(processes.share(list(zip(self.shard_paths(round_, source), questions, strict=True))))
 
     def table(self, round_: int, source: str) -> pa.Table:
         return pa.concat_tables([ledger.check(storage.read_table(p)) for p in self.shard_paths(round_, source)])
@@ -79,7 +85,11 @@ class Workbench:
         return TransformersSampler(self.model(role), batch_size=self.config.batch_size, **settings)
 
     def close(self) -> None:
-        """End the vLLM engine, if there is one."""
+        """End the vLLM engine, if there is one, and let go of the run directory."""
+        self._end_engine()
+        self.run.close()
+
+    def _end_engine(self) -> None:
         if self.vllm:
             close_engine(self.vllm[1])
         self.vllm = None
@@ -87,7 +97,7 @@ class Workbench:
     def _engine(self, role: str) -> Any:
         """One engine at a time: each takes most of a GPU's memory."""
         if self.vllm is None or self.vllm[0] != role:
-            self.close()
+            self._end_engine()
             self.vllm = role, open_engine(self.run.path / "models" / role)
         return self.vllm[1]
 
