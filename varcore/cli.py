@@ -14,7 +14,8 @@ from typing import Any
 def main(argv: list[str] | None = None) -> int:
     """Entry point.  Exit status: 0 done, 1 an error that a message explains, 2 a call that cannot be read."""
     arguments = _parser().parse_args(argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks a hub for anything
+    if not arguments.online:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is asked of a hub unless the reader says so
     try:
         if arguments.threads:
             import torch
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     common.add_argument("--threads", type=int, help="CPU threads of torch; results are exact per thread count")
+    common.add_argument("--online", action="store_true", help="models and data may be fetched from the hub by name")
     common.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     served = argparse.ArgumentParser(add_help=False)
@@ -52,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, help="JSON file of settings that replace the preset's")
     run.add_argument("--out", type=Path, help="run directory (default: runs/PRESET-SEED)")
     run.add_argument("--seed", type=int)
+    run.add_argument("--model", help="folder or hub name of a base model, instead of the preset's")
+    run.add_argument("--data", help="folder that holds the preset's data set")
     run.add_argument("--methods", help="comma-separated: sft, rft, nohint, accuracy, direct, vr")
     run.add_argument("--rounds", type=int, help="T of Algorithm 1")
     run.add_argument("--engine", help="transformers, vllm or server (docs/engines.md)")
@@ -93,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
     config = presets.preset(arguments.preset)
     if arguments.config:
         config = presets.override(config, storage.read_json(arguments.config))
-    names = ("seed", "rounds", "engine")
+    names = ("seed", "rounds", "engine", "model", "data")
     flags = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.methods:
         flags["methods"] = arguments.methods.split(",")

@@ -11,10 +11,11 @@ from collections import Counter
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from varcore.llm import training
-from varcore.llm.training import Example, TrainSettings, batches, dr_sft_loss, finetune, loss_constant
+from varcore.llm.training import Example, ResponseLogProbs, TrainSettings, batches, dr_sft_loss, finetune, loss_constant
 
 EXAMPLES = [
     Example((5, 6), (7, 8, 9), 1.0),
@@ -60,7 +61,8 @@ def by_hand(model, examples, constant):
 
 def gradients_of(model, examples, constant, size):
     model.zero_grad()
-    loss = training._backward(model, examples, constant, size)
+    settings = dataclasses.replace(PLAIN, micro_batch_size=size)
+    loss = training._backward(Accelerator(), ResponseLogProbs(model), examples, constant, settings)
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
     return loss, gradients

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from transformers.utils import logging as transformers_logging
 
-from varcore.llm import comparison, ledger, stages, storage, training_sets
+from varcore.llm import comparison, ledger, processes, stages, storage, training_sets
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
@@ -47,15 +47,14 @@ def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] =
     """
     transformers_logging.disable_progress_bar()
     check_engine(config, servers)
-    with (
-        closing(RunDirectory(path, config)) as directory,
-        closing(open_workbench(directory, reporter, servers)) as bench,
-    ):
+    with closing(_open(path, config, reporter, servers)) as bench:
+        directory = bench.run
         for stage in plan(config):
             if not directory.done(stage.name):
                 began = time.perf_counter()
                 with reporter.stage(stage.name, stage.explanation):
                     cost, metrics = stage.work(bench)
+                processes.state().wait_for_everyone()
                 directory.finish(stage.name, dataclasses.asdict(cost), time.perf_counter() - began, metrics)
         return comparison.write_results(bench, comparison.held_out(config))
 
@@ -77,11 +76,8 @@ def evaluate_again(
     transformers_logging.disable_progress_bar()
     config = load_config(path)
     check_engine(config, servers)
-    with (
-        closing(RunDirectory(path, config)) as directory,
-        closing(open_workbench(directory, reporter, servers)) as bench,
-    ):
-        missing = [stage.name for stage in plan(config) if not directory.done(stage.name)]
+    with closing(_open(path, config, reporter, servers)) as bench:
+        missing = [stage.name for stage in plan(config) if not bench.run.done(stage.name)]
         if missing:
             raise RunDirectoryError(f"{path} is not finished: {missing[0]} is next. Run varcore run on it first.")
         held_out = comparison.HeldOut(split, questions, samples, seed, f"evaluation-{split}-{seed}")
@@ -89,6 +85,19 @@ def evaluate_again(
             with reporter.stage(f"evaluate-{role}", f"{questions} {split} questions, {samples} samples each"):
                 comparison.evaluate(bench, role, held_out)
         return comparison.write_results(bench, held_out)
+
+
+def _open(path: Path, config: Config, reporter: Reporter, servers: Sequence[str]) -> Workbench:
+    """The workbench of this process; where there are several, the main one opens the run directory first."""
+    state = processes.state()
+    reporter.quiet = reporter.quiet or not state.is_main_process
+    with state.main_process_first():
+        directory = RunDirectory(path, config, writes=state.is_main_process)
+        try:
+            return open_workbench(directory, reporter, servers)
+        except BaseException:
+            directory.close()
+            raise
 
 
 def compare_rules(path: Path, own: WeightRule, other: WeightRule) -> dict[str, Any]:

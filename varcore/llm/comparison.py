@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bootstrap, pass_at_k
-from varcore.llm import storage
+from varcore.llm import processes, storage
 from varcore.llm.presets import Config
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.sampling import Request
 from varcore.llm.verifiers import verify
 from varcore.llm.workbench import Metrics, Workbench
-from varcore.tasks import Verdict
+from varcore.tasks import Question, Verdict
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,7 @@ class HeldOut:
 
 def held_out(config: Config) -> HeldOut:
     """The evaluation that belongs to a run."""
-    split = config.evaluation_split
-    count = config.num_test if split == "test" else config.num_validation
-    return HeldOut(split, count, config.evaluation_samples, config.seed, "evaluation")
+    return HeldOut(config.evaluation_split, config.num_held_out, config.evaluation_samples, config.seed, "evaluation")
 
 
 def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics]:
@@ -43,8 +42,24 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
 
     All roles see the same questions and the same random streams.
     """
-    config, template = bench.config, bench.template
-    questions, count = bench.task.questions(where.split, where.questions, where.seed), where.samples
+    questions = bench.task.questions(where.split, where.questions, where.seed)
+    place = {question.id: index for index, question in enumerate(questions)}
+    drawn = processes.gather(_draw(bench, role, where, processes.share(questions)))
+    drawn.sort(key=lambda pair: (place[pair[0]["question_id"]], pair[0]["sample_index"]))
+    rows = [row for row, _ in drawn]
+    if processes.state().is_main_process:
+        storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
+    sampled = sum(len(row["trace_ids"]) + len(row["answer_ids"]) for row in rows)
+    read = sum(len(bench.template.prompt(question.text)) for question in questions)
+    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.models.num_parameters(role) * (sampled + read))
+    return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(stopped for _, stopped in drawn) / len(rows)}]
+
+
+def _draw(
+    bench: Workbench, role: str, where: HeldOut, questions: Sequence[Question]
+) -> list[tuple[dict[str, Any], bool]]:
+    """Rows of these questions' samples, each with whether the sample came to its end."""
+    config, template, count = bench.config, bench.template, where.samples
     requests = [
         Request(template.prompt(q.text), stream_seed(where.seed, "evaluate", q.id, k))
         for q in questions
@@ -55,27 +70,24 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
     samples = sampler.sample(requests)
     asked = [question for question in questions for _ in range(count)]
     pieces = [template.split(sample.ids) for sample in samples]
-    texts = [template.read_answer(answer) for _, answer in pieces]
-    verdicts = verify(bench.task, zip(asked, texts, strict=True))
-    rows = [
-        {
-            "question_id": question.id,
-            "question": question.text,
-            "level": question.level,
-            "sample_index": index % count,
-            "trace_ids": trace,
-            "answer_ids": answer,
-            "verdict": verdict if sample.stopped else Verdict.UNPARSED,
-        }
+    verdicts = verify(bench.task, zip(asked, (template.read_answer(answer) for _, answer in pieces), strict=True))
+    return [
+        (
+            {
+                "question_id": question.id,
+                "question": question.text,
+                "level": question.level,
+                "sample_index": index % count,
+                "trace_ids": trace,
+                "answer_ids": answer,
+                "verdict": verdict if sample.stopped else Verdict.UNPARSED,
+            },
+            sample.stopped,
+        )
         for index, (question, sample, (trace, answer), verdict) in enumerate(
             zip(asked, samples, pieces, verdicts, strict=True)
         )
     ]
-    storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
-    sampled = sum(len(sample.ids) for sample in samples)
-    read = sum(len(template.prompt(question.text)) for question in questions)
-    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.model(role).num_parameters() * (sampled + read))
-    return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(s.stopped for s in samples) / len(rows)}]
 
 
 def write_results(bench: Workbench, where: HeldOut) -> dict[str, Any]:
@@ -95,7 +107,8 @@ def write_results(bench: Workbench, where: HeldOut) -> dict[str, Any]:
         "spent": {role: spent(costs, role) for role in tables},
     }
     folder = bench.run.path if where == held_out(bench.config) else bench.run.path / where.folder
-    storage.write_json(folder / "results.json", results)
+    if processes.state().is_main_process:
+        storage.write_json(folder / "results.json", results)
     return results
 
 

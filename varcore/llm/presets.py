@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from varcore.llm.shapes import QWEN3
 from varcore.llm.training import TrainSettings
 from varcore.llm.weighing import WeightRule
 
@@ -18,6 +20,7 @@ METHODS = {
     "direct": "the reference answer itself, written as a trace: what a posterior that only leaks would give",
     "vr": "variational reasoning (Algorithm 1)",
 }
+DTYPES = ("float32", "bfloat16")
 POSTERIOR_DATA = ("curated", "own", "both")
 ENGINES = ("transformers", "vllm", "server")
 
@@ -30,12 +33,21 @@ class Config:
     prior_traces, posterior_traces, answers: M, K and N of the method sheet, per question.
     temperature: of every draw; log pi and log q are taken at it too.  pi and q are the tempered models.
     mix_curated: add the curated examples (weight 1) to every method's own training data.
+    task: a built-in task, or the name of a data set (docs/data.md) whose file is in the folder `data`.
+    model: folder or hub name of a base model; "" trains a tiny one from nothing.
+    template: name or .toml file of the texts around question, trace and answer; "" is the tiny model's.
+    lora_rank: 0 finetunes all weights; otherwise every role is a LoRA adapter of this rank over one frozen base.
     posterior_data: forward-KL data for q: the reasoner's "own" correct traces (Eq. 9), "curated" traces, or "both".
     engine: what draws traces and answers: "transformers", "vllm" or "server" (vllm serve; each command says where).
     """
 
     seed: int = 0
     task: str = "countdown"
+    data: str = ""
+    model: str = ""
+    template: str = ""
+    dtype: str = "float32"
+    lora_rank: int = 0
     methods: tuple[str, ...] = ("sft", "rft", "vr")
     rounds: int = 1
     num_curated: int = 1200
@@ -71,6 +83,10 @@ class Config:
         unknown = [method for method in self.methods if method not in METHODS]
         if unknown or not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must be different names out of {list(METHODS)}, got {list(self.methods)}.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be 0 (all weights learn) or a rank, got {self.lora_rank}.")
         if self.posterior_data not in POSTERIOR_DATA:
             raise ValueError(f"posterior_data must be one of {list(POSTERIOR_DATA)}, got {self.posterior_data!r}.")
         if self.engine not in ENGINES:
@@ -80,18 +96,81 @@ class Config:
         for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.num_held_out < 2:
+            raise ValueError(
+                f"An interval needs at least 2 {self.evaluation_split} questions, got {self.num_held_out}."
+            )
         if min(self.temperature, self.evaluation_temperature) <= 0:
             raise ValueError(f"temperatures must be > 0, got {self.temperature} and {self.evaluation_temperature}.")
+
+    @property
+    def num_held_out(self) -> int:
+        return self.num_test if self.evaluation_split == "test" else self.num_validation
 
     @property
     def num_train(self) -> int:
         return self.num_curated + self.num_answer_only
 
 
+PAPER = TrainSettings(  # Zhou et al.: batch, AdamW, cosine with warmup, clipping, epochs as steps
+    steps=0, learning_rate=1e-5, muon=False, clip=1.0, micro_batch_size=1, gradient_checkpointing=True, save_every=100
+)
+QUESTIONS_17K, QUESTIONS_1K = 15_000, 1_000  # of the training part of Bespoke-Stratos-17k
+
+
+def _epochs(examples: int, epochs: int, batch: int) -> int:
+    return math.ceil(examples * epochs / batch)
+
+
+def _qwen3_17k(model: str) -> Config:
+    """The paper's large setting: of each question the heaviest trace, mixed with the original data."""
+    reasoner = dataclasses.replace(PAPER, betas=(0.9, 0.999), warmup=0.1)
+    return Config(
+        methods=("sft", "vr"),
+        task="bespoke-stratos-17k",
+        data="data",
+        model=model,
+        template="thought-solution-pb",
+        dtype="bfloat16",
+        engine="vllm",
+        num_curated=QUESTIONS_17K,
+        num_answer_only=0,
+        num_validation=200,
+        num_test=200,
+        answers=8,
+        max_trace_tokens=16_384,
+        max_answer_tokens=4_096,
+        posterior_data="curated",
+        rule=WeightRule(selection="argmax"),
+        initial=dataclasses.replace(reasoner, batch_size=96, steps=_epochs(QUESTIONS_17K, 3, 96)),
+        posterior=dataclasses.replace(
+            PAPER, batch_size=16, weight_decay=1e-4, warmup=0.05, steps=_epochs(QUESTIONS_17K, 10, 16)
+        ),
+        reasoner=dataclasses.replace(reasoner, batch_size=192, steps=_epochs(2 * QUESTIONS_17K, 3, 192)),
+        shard_questions=64,
+    )
+
+
+def _qwen3_1k(model: str) -> Config:
+    """The paper's small setting: all K traces with their weights, nothing mixed in."""
+    small = dataclasses.replace(PAPER, batch_size=16, weight_decay=1e-4, warmup=0.05)
+    return dataclasses.replace(
+        _qwen3_17k(model),
+        num_curated=QUESTIONS_1K,
+        mix_curated=False,
+        rule=WeightRule(),
+        initial=dataclasses.replace(small, steps=_epochs(QUESTIONS_1K, 5, 16)),
+        posterior=dataclasses.replace(small, steps=_epochs(QUESTIONS_1K, 10, 16)),
+        reasoner=dataclasses.replace(small, steps=_epochs(8 * QUESTIONS_1K, 5, 16)),
+    )
+
+
 PRESETS = {
     "tiny": Config(),
     "tiny-one-set": Config(num_curated=2400, num_answer_only=0),
 }
+for _name, (_hub, *_) in QWEN3.items():
+    PRESETS |= {_name: _qwen3_17k(_hub), f"{_name}-1k": _qwen3_1k(_hub)}
 
 
 def preset(name: str) -> Config:

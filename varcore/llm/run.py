@@ -46,10 +46,15 @@ class RunDirectory:
 
     Raises RunDirectoryError, before anything is written, if the directory belongs to something else or another
     process is running in it; StorageError if it cannot be written.
+
+    Where several processes do one run, one of them opens it first and `writes`; the others only read.
     """
 
-    def __init__(self, path: Path, config: presets.Config):
-        self.path, self.config = path, config
+    def __init__(self, path: Path, config: presets.Config, *, writes: bool = True):
+        self.path, self.config, self.writes = path, config, writes
+        if not writes:
+            self.stages = self._done()
+            return
         if (path / "config.json").exists():
             _require_same(path, config)
         elif path.exists() and (not path.is_dir() or any(not _hardly_begun(p.name) for p in path.iterdir())):
@@ -66,6 +71,9 @@ class RunDirectory:
         if not (self.path / "config.json").exists():
             storage.write_json(self.path / "environment.json", environment())
             storage.write_json(self.path / "config.json", {"format": FORMAT, **presets.to_dict(self.config)})
+        return self._done()
+
+    def _done(self) -> list[str]:
         state = self.path / "state.json"
         return storage.read_json(state)["done"] if state.exists() else []
 
@@ -74,16 +82,19 @@ class RunDirectory:
 
     def finish(self, stage: str, cost: dict[str, Any], seconds: float, metrics: list[dict[str, Any]]) -> None:
         """Record a stage whose files are all in place."""
+        self.stages.append(stage)
+        if not self.writes:
+            return
         rows = [row for row in storage.read_lines(self.path / "metrics.jsonl") if row["stage"] != stage]
         storage.write_lines(self.path / "metrics.jsonl", rows + [{"stage": stage, **row} for row in metrics])
         costs = storage.read_json(self.path / "compute.json") if (self.path / "compute.json").exists() else {}
         # seconds are those of the process that finished the stage; all other entries do not depend on interruptions
         storage.write_json(self.path / "compute.json", {**costs, stage: {**cost, "seconds": round(seconds, 2)}})
-        self.stages.append(stage)
         storage.write_json(self.path / "state.json", {"done": self.stages})
 
     def close(self) -> None:
-        os.close(self._handle)
+        if self.writes:
+            os.close(self._handle)
 
     def _lock(self) -> None:
         try:

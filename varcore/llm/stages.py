@@ -5,7 +5,6 @@ Every stage reads what earlier ones left in the run directory, writes its own fi
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from transformers import PreTrainedModel
 
-from varcore.llm import ledger, storage, training_sets
+from varcore.llm import ledger, processes, storage, training_sets
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.sampling import Request, Sample
 from varcore.llm.scoring import score
@@ -30,6 +29,9 @@ from varcore.tasks import Question, Verdict
 def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
     """A tiny Qwen3 that has read blind searches: it knows the form and the arithmetic, hardly a solved question."""
     config, template = bench.config, bench.template
+    if config.model:  # a base that is there already
+        bench.model("base")
+        return Cost(), []
     examples = []
     for practice in bench.task.corpus(config.corpus_texts, config.seed):
         response = template.text(practice.trace)
@@ -42,15 +44,15 @@ def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
 
 def train_initial_reasoner(bench: Workbench) -> tuple[Cost, Metrics]:
     """pi_0: supervised finetuning of the base on the curated traces."""
-    model = copy.deepcopy(bench.model("base"))
-    return _train(bench, "pi0", model, training_sets.curated_examples(bench), bench.config.initial)
+    return _train(bench, "pi0", "base", training_sets.curated_examples(bench), bench.config.initial)
 
 
 def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: int) -> tuple[Cost, Metrics]:
     """`count` traces for every training question, from the model `role`; a "posterior" source is shown the hint."""
-    for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
+    for path, questions in bench.my_shards(round_, source):
         if not path.exists():
             _sample_shard(bench, path, questions, round_, source, role, count)
+    processes.state().wait_for_everyone()
     table = bench.table(round_, source)
     sampled = sum(len(ids) for ids in table["trace_ids"].to_pylist())
     read = sum(len(ids) for ids in table["proposal_prompt_ids"].to_pylist()[::count])
@@ -116,36 +118,39 @@ def _row(
 
 def score_traces(bench: Workbench, round_: int, source: str, role: str) -> tuple[Cost, Metrics]:
     """log pi of every trace and, after a closed one, of the reference answer, in one pass over the tokens."""
-    model, read = bench.model(role), 0
-    for path in bench.shard_paths(round_, source):
+    for path, _ in bench.my_shards(round_, source):
         table = storage.read_table(path)
-        rows = table.select(["prompt_ids", "trace_ids", "closed", "reference_ids"]).to_pylist()
-        pairs = [
-            (tuple(r["prompt_ids"]), tuple(r["trace_ids"] + (r["reference_ids"] if r["closed"] else []))) for r in rows
-        ]
-        read += sum(len(prompt) + len(response) for prompt, response in pairs)
-        if ledger.is_filled(table, "log_pi_reference"):
-            continue
-        advance = bench.reporter.begin(len(pairs), "traces")
-        scores = score(model, pairs, temperature=bench.config.temperature, advance=advance)
-        lengths = [len(row["trace_ids"]) for row in rows]
-        storage.write_table(
-            path,
-            ledger.with_columns(
-                table,
-                log_pi=[s[:n] for s, n in zip(scores, lengths, strict=True)],
-                log_pi_reference=[s[n:] for s, n in zip(scores, lengths, strict=True)],
-            ),
-        )
-    return _forward_cost(bench, read=read), []
+        if not ledger.is_filled(table, "log_pi_reference"):
+            storage.write_table(path, _score_shard(bench, table, role))
+    processes.state().wait_for_everyone()
+    pairs = _scored_pairs(bench.table(round_, source))
+    return _forward_cost(bench, read=sum(len(prompt) + len(response) for prompt, response in pairs)), []
+
+
+def _score_shard(bench: Workbench, table: pa.Table, role: str) -> pa.Table:
+    pairs, lengths = _scored_pairs(table), [len(ids) for ids in table["trace_ids"].to_pylist()]
+    advance = bench.reporter.begin(len(pairs), "traces")
+    scores = score(bench.model(role), pairs, temperature=bench.config.temperature, advance=advance)
+    return ledger.with_columns(
+        table,
+        log_pi=[s[:n] for s, n in zip(scores, lengths, strict=True)],
+        log_pi_reference=[s[n:] for s, n in zip(scores, lengths, strict=True)],
+    )
+
+
+def _scored_pairs(table: pa.Table) -> list[tuple[Ids, Ids]]:
+    """Prompt and what follows it: the trace, and after a closed one the reference answer."""
+    rows = table.select(["prompt_ids", "trace_ids", "closed", "reference_ids"]).to_pylist()
+    return [(tuple(r["prompt_ids"]), tuple(r["trace_ids"] + (r["reference_ids"] if r["closed"] else []))) for r in rows]
 
 
 def verify_traces(bench: Workbench, round_: int, source: str, role: str) -> tuple[Cost, Metrics]:
     """N answers of the model `role` after every closed trace, judged by the task's verifier."""
-    for path, questions in zip(bench.shard_paths(round_, source), _shards(bench), strict=True):
+    for path, questions in bench.my_shards(round_, source):
         table = storage.read_table(path)
         if not ledger.is_filled(table, "verdicts"):
             storage.write_table(path, _verify_shard(bench, table, questions, role))
+    processes.state().wait_for_everyone()
     table = bench.table(round_, source)
     answers = [ids for row in table["answer_ids"].to_pylist() for ids in row]
     prompts = table.filter(table["closed"]).select(["prompt_ids", "trace_ids"]).to_pylist()
@@ -204,16 +209,16 @@ def train_posterior(bench: Workbench, round_: int, role: str) -> tuple[Cost, Met
         examples += training_sets.hinted_curated_examples(bench)
     if config.posterior_data in ("own", "both"):
         examples += training_sets.posterior_examples(bench, bench.table(round_, "prior"))
-    model = copy.deepcopy(bench.model(role))
-    return _train(bench, f"q{round_}", model, examples, config.posterior)
+    return _train(bench, f"q{round_}", role, examples, config.posterior)
 
 
 def weigh_traces(bench: Workbench, round_: int, source: str) -> tuple[Cost, Metrics]:
     """Weights of every shard by the run's rule."""
     rule = bench.config.rule
-    for path in bench.shard_paths(round_, source):
+    for path, _ in bench.my_shards(round_, source):
         table, _ = weigh(storage.read_table(path), rule, stream_seed(bench.config.seed, "weigh", path.name))
         storage.write_table(path, table)
+    processes.state().wait_for_everyone()
     # the same weights again, for the summary of the whole table; "resample" may draw other traces here
     _, summary = weigh(bench.table(round_, source), rule, stream_seed(bench.config.seed, "weigh"))
     row = {name: value for name, value in vars(summary).items() if name != "unusable"}
@@ -224,34 +229,34 @@ def train_reasoner(
     bench: Workbench, role: str, start: str, examples: list[Example], settings: TrainSettings
 ) -> tuple[Cost, Metrics]:
     """A method's reasoner: weighted finetuning of a copy of the model `start`."""
-    return _train(bench, role, copy.deepcopy(bench.model(start)), examples, settings)
+    return _train(bench, role, start, examples, settings)
 
 
 def _train(
-    bench: Workbench, role: str, model: PreTrainedModel, examples: list[Example], settings: TrainSettings
+    bench: Workbench, role: str, start: str | PreTrainedModel, examples: list[Example], settings: TrainSettings
 ) -> tuple[Cost, Metrics]:
+    """Train `role` from another role's model, or from a model that is none's."""
+    seed = stream_seed(bench.config.seed, "train", role)
+    model = bench.models.begin(start, role, seed) if isinstance(start, str) else start
     checkpoints = bench.run.path / "models" / f"{role}-unfinished"
     advance = bench.reporter.begin(settings.steps, "steps")
-    seed = stream_seed(bench.config.seed, "train", role)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
     bench.save_model(role, model)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if processes.state().is_main_process:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     curve = [
         {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
         for step in range(settings.steps)
     ]
-    flops = 6.0 * model.num_parameters() * log.tokens
+    # forward and the gradient of the states pass every parameter, the gradient of the weights those that learn
+    flops = (4.0 * bench.models.num_parameters(role) + 2.0 * learned) * log.tokens
     return Cost(trained_tokens=log.tokens, optimizer_steps=settings.steps, flops=flops), curve
 
 
 def _forward_cost(bench: Workbench, *, sampled: int = 0, read: int = 0, samples: int = 0) -> Cost:
-    flops = 2.0 * bench.model("pi0").num_parameters() * (sampled + read)
+    flops = 2.0 * bench.models.num_parameters("pi0") * (sampled + read)
     return Cost(samples=samples, sampled_tokens=sampled, read_tokens=read, flops=flops)
-
-
-def _shards(bench: Workbench) -> list[list[Question]]:
-    size = bench.config.shard_questions
-    return [bench.train[start : start + size] for start in range(0, len(bench.train), size)]
 
 
 def _coverage(table: pa.Table) -> dict[str, Any]:

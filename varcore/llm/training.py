@@ -7,6 +7,7 @@ computed once from the training set, and the gradient is the same however a batc
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from varcore.llm import storage
+from varcore.llm import processes
+from varcore.llm.checkpoints import Checkpoint
 from varcore.llm.scoring import head, response_log_probs
 from varcore.llm.templates import Ids
 
@@ -53,7 +56,8 @@ class TrainSettings:
     weight_decay: float = 0.0
     warmup: float = 0.05
     clip: float = 1.0
-    micro_batch_size: int | None = None
+    micro_batch_size: int | None = None  # of each process
+    gradient_checkpointing: bool = False
     save_every: int = 200
 
 
@@ -104,16 +108,24 @@ def finetune(
     _check_weights(examples)
     examples = [example for example in examples if example.weight > 0]
     constant = loss_constant(examples, settings.batch_size)
-    optimizers = _optimizers(model, settings)
-    state = _State(model, optimizers, checkpoints)
+    accelerator = processes.accelerator()  # one process, unless `accelerate launch` started several
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    _check_processes(accelerator.num_processes, sharded, settings)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizers: list[torch.optim.Optimizer]
+    log_probs, *optimizers = accelerator.prepare(ResponseLogProbs(model), *_optimizers(model, settings))
+    state = Checkpoint(model, optimizers, checkpoints)
     done, losses, norms = state.load()
     order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
     advance(done)
     model.train()
     for step in range(done, settings.steps):
-        batch = [examples[index] for index in order[step]]
-        losses.append(_backward(model, batch, constant, settings.micro_batch_size or len(batch)))
-        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip)))
+        mine = order[step][accelerator.process_index :: accelerator.num_processes]
+        losses.append(_backward(accelerator, log_probs, [examples[i] for i in mine], constant, settings))
+        norm = accelerator.clip_grad_norm_(log_probs.parameters(), settings.clip)
+        assert norm is not None  # it is for DeepSpeed alone
+        norms.append(norm.item())
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * learning_rate_factor(step, settings)
@@ -121,9 +133,22 @@ def finetune(
             optimizer.zero_grad()
         advance(1)
         if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
-            state.save(step + 1, losses, norms)
+            if accelerator.is_main_process:
+                state.save(step + 1, losses, norms)
+            accelerator.wait_for_everyone()
     model.eval()
     return TrainLog(losses, norms, sum(examples[index].num_tokens for batch in order for index in batch))
+
+
+class ResponseLogProbs(nn.Module):
+    """`response_log_probs` as a module, so that what shards or replicates a model sees all of it in one forward."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows: list[tuple[Ids, Ids]]) -> Tensor:
+        return response_log_probs(self.model, rows)
 
 
 def batches(examples: Sequence[Example], size: int, seed: int, *, window: int = 16) -> Iterator[list[int]]:
@@ -148,18 +173,35 @@ def _permutations(count: int, rng: random.Random) -> Iterator[list[int]]:
         yield rng.sample(range(count), count)
 
 
-def _backward(model: PreTrainedModel, batch: Sequence[Example], constant: float, size: int) -> float:
-    """Add the batch's gradient to the parameters, `size` examples at a time; returns its loss."""
-    total = 0.0
+def _backward(
+    accelerator: Accelerator, log_probs: nn.Module, batch: Sequence[Example], constant: float, settings: TrainSettings
+) -> float:
+    """Add the gradient of this process's share of a batch, a micro-batch at a time; the loss of the whole batch."""
+    size, total = settings.micro_batch_size or len(batch), 0.0
     for start in range(0, len(batch), size):
         micro = batch[start : start + size]
-        log_probs = response_log_probs(model, [(example.prompt, example.response) for example in micro])
-        weights = log_probs.new_tensor([example.weight for example in micro])
-        lengths = torch.tensor([len(example.response) for example in micro], device=log_probs.device)
-        loss = dr_sft_loss(log_probs, weights.repeat_interleave(lengths), constant)
-        loss.backward()
+        last = start + size >= len(batch)
+        with contextlib.nullcontext() if last else accelerator.no_sync(log_probs):
+            found = log_probs([(example.prompt, example.response) for example in micro])
+            weights = found.new_tensor([example.weight for example in micro])
+            lengths = torch.tensor([len(example.response) for example in micro], device=found.device)
+            loss = dr_sft_loss(found, weights.repeat_interleave(lengths), constant)
+            # processes average their gradients; the loss is a sum
+            accelerator.backward(loss * accelerator.num_processes)
         total += loss.item()
-    return total
+    summed = accelerator.reduce(torch.tensor(total, dtype=torch.float64, device=accelerator.device))
+    assert isinstance(summed, Tensor)
+    return summed.item()
+
+
+def _check_processes(processes: int, sharded: bool, settings: TrainSettings) -> None:
+    if settings.batch_size % processes:
+        raise ValueError(
+            f"finetune: every process takes the same share of a batch, but {settings.batch_size} examples do not "
+            f"divide by {processes} processes. Choose another batch_size or number of processes."
+        )
+    if settings.muon and sharded:
+        raise ValueError("finetune: Muon needs whole matrices, and FSDP shards them. Set muon to false.")
 
 
 def _check_weights(examples: Sequence[Example]) -> None:
@@ -178,11 +220,13 @@ def _check_weights(examples: Sequence[Example]) -> None:
 def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.optim.Optimizer]:
     outside = {id(p) for part in (model.get_input_embeddings(), head(model)) for p in part.parameters()}
     inside = (p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters() if id(p) not in outside)
-    matrices = [p for p in inside if p.ndim == 2] if settings.muon else []
+    matrices = [p for p in inside if p.ndim == 2 and p.requires_grad] if settings.muon else []
     chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    adamw = torch.optim.AdamW(rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
-    optimizers: list[torch.optim.Optimizer] = [adamw]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    optimizers: list[torch.optim.Optimizer] = []
+    if rest:
+        common = {"betas": settings.betas, "weight_decay": settings.weight_decay}
+        optimizers.append(torch.optim.AdamW(rest, lr=settings.learning_rate, **common))
     if matrices:
         muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
         optimizers.append(muon)
@@ -197,37 +241,3 @@ def learning_rate_factor(step: int, settings: TrainSettings) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
-
-
-class _State:
-    """The model's and optimisers' tensors at one step, as a single safetensors file."""
-
-    def __init__(self, model: PreTrainedModel, optimizers: Sequence[torch.optim.Optimizer], folder: Path | None):
-        self.model, self.optimizers = model, optimizers
-        self.path = folder / "training.safetensors" if folder else None
-
-    def save(self, step: int, losses: list[float], norms: list[float]) -> None:
-        if self.path is None:
-            return
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        for place, optimizer in enumerate(self.optimizers):
-            for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
-        tensors["losses"], tensors["norms"] = (torch.tensor(x, dtype=torch.float64) for x in (losses, norms))
-        storage.write_tensors(self.path, tensors, {"step": str(step)})
-
-    def load(self) -> tuple[int, list[float], list[float]]:
-        if self.path is None or not self.path.exists():
-            return 0, [], []
-        tensors, notes = storage.read_tensors(self.path)
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                p.copy_(tensors[f"model.{name}"])
-        for place, optimizer in enumerate(self.optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"optimizer.{place}."):
-                    index, name = key.removeprefix(f"optimizer.{place}.").split(".", 1)
-                    state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return int(notes["step"]), tensors["losses"].tolist(), tensors["norms"].tolist()

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
-from varcore.llm import ledger, storage
+from varcore.llm import ledger, processes, storage
 from varcore.llm.engines.drafts import EngineError
 from varcore.llm.engines.vllm_engine import INSTALL, VLLMSampler, close_engine, open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
+from varcore.llm.models import Models
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory
 from varcore.llm.sampling import Sampler, TransformersSampler
-from varcore.llm.templates import Ids, Markers, Template
+from varcore.llm.templates import Ids, Markers, Template, load_template
 from varcore.llm.tiny import tiny_tokenizer
 from varcore.tasks import Countdown, Question, Task
+from varcore.tasks.loaders import load_task, load_task_from_hub
+from varcore.tasks.schemas import SCHEMAS, own_schema
 
 Metrics = list[dict[str, Any]]
 TASKS = {"countdown": Countdown}
+OWN = {f"own-{kind}": kind for kind in ("mathematics", "choice", "exact")}  # columns question, answer, trace
 
 
 @dataclass
@@ -36,8 +40,8 @@ class Workbench:
     task: Task
     template: Template
     train: list[Question]
+    models: Models
     servers: tuple[str, ...] = ()
-    loaded: dict[str, PreTrainedModel] = field(default_factory=dict)
     vllm: tuple[str, Any] | None = None  # the role whose model an engine holds, and the engine
 
     @property
@@ -46,21 +50,22 @@ class Workbench:
 
     def model(self, role: str) -> PreTrainedModel:
         """The model of a role ("base", "pi0", "q1", "vr", ...), read from the run directory and kept."""
-        if role not in self.loaded:
-            self.loaded[role] = AutoModelForCausalLM.from_pretrained(self.run.path / "models" / role)
-        return self.loaded[role]
+        return self.models.get(role)
 
     def save_model(self, role: str, model: PreTrainedModel) -> None:
-        with storage.replacing(self.run.path / "models" / role) as folder:
-            model.save_pretrained(folder)
-            self.template.tokenizer.save_pretrained(folder)
-        self.loaded[role] = model
+        self.models.save(role, model)
         if self.vllm and self.vllm[0] == role:  # it holds the old weights
-            self.close()
+            self._end_engine()
 
     def shard_paths(self, round_: int, source: str) -> list[Path]:
         count = -(-len(self.train) // self.config.shard_questions)
         return [self.run.path / "ledger" / f"round{round_}-{source}-{i:03d}.parquet" for i in range(count)]
+
+    def my_shards(self, round_: int, source: str) -> list[tuple[Path, list[Question]]]:
+        """The shards that this process works on, each a file and its questions; other processes have the others."""
+        size = self.config.shard_questions
+        questions = [self.train[start : start + size] for start in range(0, len(self.train), size)]
+        return list(processes.share(list(zip(self.shard_paths(round_, source), questions, strict=True))))
 
     def table(self, round_: int, source: str) -> pa.Table:
         return pa.concat_tables([ledger.check(storage.read_table(p)) for p in self.shard_paths(round_, source)])
@@ -80,7 +85,11 @@ class Workbench:
         return TransformersSampler(self.model(role), batch_size=self.config.batch_size, **settings)
 
     def close(self) -> None:
-        """End the vLLM engine, if there is one."""
+        """End the vLLM engine, if there is one, and let go of the run directory."""
+        self._end_engine()
+        self.run.close()
+
+    def _end_engine(self) -> None:
         if self.vllm:
             close_engine(self.vllm[1])
         self.vllm = None
@@ -88,7 +97,7 @@ class Workbench:
     def _engine(self, role: str) -> Any:
         """One engine at a time: each takes most of a GPU's memory."""
         if self.vllm is None or self.vllm[0] != role:
-            self.close()
+            self._end_engine()
             self.vllm = role, open_engine(self.run.path / "models" / role)
         return self.vllm[1]
 
@@ -107,13 +116,27 @@ def check_engine(config: Config, servers: Sequence[str]) -> None:
 def open_workbench(run: RunDirectory, reporter: Reporter, servers: Sequence[str] = ()) -> Workbench:
     """A workbench for the task that the run's config names."""
     config = run.config
-    if config.task not in TASKS:
-        raise ValueError(f"There is no task {config.task!r}; choose one of {sorted(TASKS)}.")
-    task = TASKS[config.task]()
+    task = open_task(config)
     saved = run.path / "models" / "tokenizer"
     if not saved.exists():
+        tokenizer = AutoTokenizer.from_pretrained(config.model) if config.model else tiny_tokenizer()
         with storage.replacing(saved) as folder:
-            tiny_tokenizer().save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(saved)  # read back in every process, so that all of them save the same
+    template = load_template(config.template, tokenizer) if config.template else Template(tokenizer, Markers())
     train = task.questions("train", config.num_train, config.seed, curated=True)
-    return Workbench(run, reporter, task, Template(tokenizer, Markers()), train, tuple(servers))
+    models = Models(run.path / "models", config, tokenizer)
+    return Workbench(run, reporter, task, template, train, models, tuple(servers))
+
+
+def open_task(config: Config) -> Task:
+    """A built-in task, or the data set that the config names, from its folder or (data "") from the hub."""
+    if config.task in TASKS:
+        return TASKS[config.task]()
+    if config.task in OWN:
+        return load_task(own_schema(config.task, OWN[config.task], trace="trace"), Path(config.data))
+    if config.task not in SCHEMAS:
+        raise ValueError(f"There is no task {config.task!r}; choose one of {[*TASKS, *OWN, *SCHEMAS]}.")
+    if config.data:
+        return load_task(config.task, Path(config.data))
+    return load_task_from_hub(config.task)

@@ -1,0 +1,106 @@
+"""The models of a run by role: "base", "pi0", "q1", "vr", ...; whole models, or adapters over one base."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from varcore.llm import processes, storage
+from varcore.llm.adapters import LoraSettings, SharedBase
+from varcore.llm.presets import Config
+
+
+class Models:
+    """Reads a role's model when it is first asked for, and keeps it.
+
+    With ``config.lora_rank`` every role but the base is an adapter, and `get` gives the same object each time, with
+    the adapter of the role that was asked for last.
+    """
+
+    def __init__(self, folder: Path, config: Config, tokenizer: PreTrainedTokenizerBase):
+        self.folder, self.config, self.tokenizer = folder, config, tokenizer
+        self.kept: dict[str, PreTrainedModel] = {}
+        self.shared: SharedBase | None = None
+
+    def path(self, role: str) -> Path | str:
+        """Where the weights of `role` are: a folder, or for a base from the hub its name."""
+        if role == "base" and self.config.model:
+            return self.config.model
+        return self.folder / role
+
+    def get(self, role: str) -> PreTrainedModel:
+        """The model of `role`, as it was saved last."""
+        if self.config.lora_rank and role != "base":
+            return self._adapter(role)
+        if self.shared is not None:
+            return self.shared.base()
+        if role not in self.kept:
+            self.kept[role] = self._read(self.path(role))
+        return self.kept[role]
+
+    def begin(self, start: str, role: str, seed: int) -> PreTrainedModel:
+        """A model for `role` to be trained: a copy of `start`'s."""
+        if not self.config.lora_rank:
+            return copy.deepcopy(self.get(start))
+        if start != "base":
+            self._adapter(start)
+        return self._share().begin(role, None if start == "base" else start, seed)
+
+    def save(self, role: str, model: PreTrainedModel) -> None:
+        """Write what `begin` gave, once trained, into its folder, whole or not at all, with the tokenizer."""
+        whole = processes.whole_weights(model)
+        if processes.state().is_main_process:
+            with storage.replacing(self.folder / role) as place:
+                self._write(role, model, whole, place)
+                self.tokenizer.save_pretrained(place)
+        processes.state().wait_for_everyone()
+        if whole is None and not (self.config.lora_rank and role != "base"):
+            self.kept[role] = model
+
+    def _write(self, role: str, model: PreTrainedModel, whole: dict[str, Any] | None, place: Path) -> None:
+        if self.config.lora_rank and role != "base":
+            self._share().save(role, place)
+        elif whole is None:
+            model.save_pretrained(place)
+        else:
+            model.save_pretrained(place, state_dict=whole)
+
+    def num_parameters(self, role: str) -> int:
+        """Parameters that a token of this role passes: the base's and its own adapter's."""
+        if self.config.lora_rank and role != "base":
+            own = sum(p.numel() for p in self.get(role).parameters() if p.requires_grad)
+            return self._share().num_base_parameters + own
+        return self.get(role).num_parameters()
+
+    def _adapter(self, role: str) -> PreTrainedModel:
+        shared = self._share()
+        return shared.use(role) if role in shared.roles else shared.read(role, self.folder / role)
+
+    def _share(self) -> SharedBase:
+        if self.shared is None:
+            base = self.kept.pop("base", None) or self._read(self.path("base"))
+            settings = LoraSettings(self.config.lora_rank, 2 * self.config.lora_rank)
+            self.shared = SharedBase(base, settings, self.config.model)
+        return self.shared
+
+    def _read(self, path: Path | str) -> PreTrainedModel:
+        """Safetensors only; a model that does not know all of the tokenizer's ids is refused."""
+        dtype = getattr(torch, self.config.dtype)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
+        except OSError as error:
+            raise ValueError(
+                f"The model {str(path)!r} cannot be read ({error}). Name a folder with config.json and safetensors "
+                "files (pickled weights are not read), or a name on the hub together with --online."
+            ) from error
+        known = model.config.get_text_config().vocab_size
+        if len(self.tokenizer) > known:
+            raise ValueError(
+                f"The tokenizer has {len(self.tokenizer)} tokens and the model {str(path)!r} a vocabulary of {known}. "
+                "Use the tokenizer that was saved with the model."
+            )
+        return model.to(processes.state().device)  # pyright: ignore[reportArgumentType]
