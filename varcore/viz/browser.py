@@ -90,7 +90,7 @@ def trace(row: dict[str, Any], template: Template) -> dict[str, Any]:
         "text": _shortened(text),
         "closed": row["closed"],
         "tokens": length,
-        "ratio": None if ratios is None else _rounded(math.fsum(ratios)),
+        "ratio": None if ratios is None else _rounded(sum(ratios)),
         "worst": _rounded(min(ratios)) if ratios and not any(map(math.isnan, ratios)) else None,
         "correct": row["num_correct"],
         "answers": row["num_answers"],
@@ -117,15 +117,11 @@ def coloured(row: dict[str, Any], template: Template, words: dict[str, int], mos
     return {"words": [words.setdefault(text, len(words)) for text in texts], "ratios": ratios}
 
 
-def _two_digits(value: float) -> float | str:
+def _two_digits(value: float) -> float | int | str:
     """As the page writes it; what JSON cannot hold as text."""
-    return (
-        round(value, 2) or 0
-        if math.isfinite(value)
-        else "NaN"
-        if math.isnan(value)
-        else f"{value:+}".replace("inf", "∞")
-    )
+    if math.isfinite(value):
+        return round(value, 2) or 0
+    return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "∞")
 
 
 def _answers(row: dict[str, Any], template: Template) -> list[list[Any]]:

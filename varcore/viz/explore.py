@@ -115,7 +115,7 @@ def rows_html(found: Weighing, decode: Callable[[Sequence[int]], str]) -> str:
     for k, (row, weight, note) in enumerate(zip(found.rows, found.weights, found.notes, strict=True)):
         text = shown(decode(row["trace_ids"])[:MOST_CHARACTERS]) if row["trace_ids"] else "∅ (empty)"
         right = "–" if row["num_correct"] is None else f"{row['num_correct']}/{row['num_answers']}"
-        ratio = sum(row["log_pi"]) - sum(row["log_q"])
+        ratio = math.fsum(row["log_pi"]) - math.fsum(row["log_q"])
         cells = (f"{len(row['trace_ids'])}", signed(ratio), right, f"{weight:.3f} {html.escape(note)}")
         body = f"<td dir='auto'>{text}</td>" + "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f"<tr><th scope='row'>{k}</th>{body}</tr>")

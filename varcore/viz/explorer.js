@@ -126,7 +126,7 @@ class Explorer {
     const kind = exponent === "1" ? "a bound on log p(x), from one draw of traces" : "a bound on log p(x) at exponent 1 only";
     const mean = bound === -Infinity ? "−∞: no trace has weight under this rule" : `${decimal(bound, 3)} nats, ${kind}`;
     const facts = [
-      ["effective traces", `${size.toFixed(2)} of ${count}`],
+      ["effective traces", `${size.toFixed(2)} of ${count.toLocaleString("en")}`],
       ["Pareto k-hat", this.tail(frames, count)],
       ["log mean weight", mean],
     ];

@@ -84,7 +84,7 @@ function compare(a, b, direction) {
 
 // ------------------------------------------------------------------------------------------------ token heat map
 
-const isColoured = (trace) => trace.words !== null || (trace.ratio === 0 && trace.worst === 0);
+const isColoured = (trace) => trace.words !== null || (trace.ratio === 0 && !trace.worst);
 
 function signed(ratio) {
   if (typeof ratio === "string") return ratio; // not a finite number
