@@ -1,10 +1,13 @@
 """The report page in a real browser, for the tests that look at it."""
 
 import json
+import re
 from pathlib import Path
 
 from helpers import PATIENCE
 from playwright.sync_api import Browser, Page
+
+from varcore.viz.explore import EXPONENTS
 
 
 class Opened:
@@ -39,3 +42,28 @@ def column(page: Page, name: str) -> list[str]:
     headers = [text.strip(" ↑↓") for text in page.locator("#browser thead th").all_text_contents()]
     place = headers.index(name) + 1
     return page.locator(f"#browser tbody tr:not(.opened) > :nth-child({place})").all_text_contents()
+
+
+def slide(page: Page, exponent: str) -> None:
+    """Move the slider with the keyboard, from its left end."""
+    page.get_by_label("Exponent of π/q").press("Home")
+    for _ in range(EXPONENTS.index(exponent)):
+        page.keyboard.press("ArrowRight")
+
+
+def shown_weights(page: Page) -> list[float]:
+    cells = column(page, "weight")
+    return [float(re.match(r"[\d.e-]+", cell)[0].rstrip("-")) for cell in cells]  # pyright: ignore[reportOptionalSubscript]
+
+
+def summary(page: Page) -> dict[str, str]:
+    facts = page.locator("#browser .summary div")
+    return dict(zip(facts.locator("dt").all_text_contents(), facts.locator("dd").all_text_contents(), strict=True))
+
+
+def bound(page: Page) -> float:
+    return float(summary(page)["log mean weight"].split(" nats")[0].replace("−", "-"))
+
+
+def tokens(page: Page) -> list[str]:
+    return page.locator(".token").all_text_contents()

@@ -117,6 +117,7 @@ def crowd(table):
 def test_of_many_traces_the_heaviest_are_drawn_and_the_others_counted(crowd):
     figure = figures.weight_bars(crowd, "q-mixed")
     assert list(figure.data[0].x) == [1 / 90] * 64
+    assert figure.data[0].text[0] == "0.01"
     assert "90.0 effective traces out of 200. Drawn are its 64 heaviest traces." in figure.layout.meta["caption"]
 
 

@@ -6,7 +6,7 @@ const COLUMNS = [
   { name: "keep", key: (t) => Number(t.note === "dropped"), cell: keepCell, explored: true },
   { name: "trace", key: (t) => t.text, cell: traceCell, kind: "text" },
   { name: "tokens", key: (t) => t.tokens, cell: (t) => String(t.tokens), number: true },
-  { name: "log π − log q", key: (t) => t.ratio, cell: (t) => decimal(t.ratio, 2), number: true },
+  { name: "log π − log q", key: (t) => t.ratio, cell: (t) => decimal(t.ratio, 2), number: true, kind: "nats" },
   { name: "worst token", key: (t) => t.worst, cell: (t) => decimal(t.worst, 2), number: true },
   { name: "correct", key: (t) => (t.answers ? t.correct / t.answers : t.correct), cell: correctCell, number: true },
   { name: "weight", key: (t) => t.weight, cell: weightCell, number: true, kind: "weight" },
@@ -96,10 +96,10 @@ function heatMap(trace, words) {
   if (!trace.words?.length) return box;
   const size = Math.max(...trace.ratios.map((ratio) => Math.abs(ratio) || 0)) || 1;
   const line = make("p", "tokens");
-  line.dir = "auto";
+  line.dir = "auto"; // by its words: what stands in a bdi does not decide
   trace.words.forEach((word, place) => {
     const ratio = trace.ratios[place];
-    const text = make("bdi", "", words[word]);
+    const text = make("span", "word", words[word]);
     const token = make("span", `token ${ratio > 0 ? "up" : ratio < 0 ? "down" : ""}`.trim(), text, " ", make("bdi", "ratio", signed(ratio)));
     token.style.setProperty("--share", `${Math.round((100 * Math.abs(ratio)) / size) || 0}%`);
     line.append(token);

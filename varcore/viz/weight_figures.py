@@ -35,7 +35,10 @@ def weight_bars(table: pa.Table, question_id: str) -> go.Figure:
     if count > MOST_BARS:
         rows = sorted(rows, key=lambda row: -row["weight"])[:MOST_BARS]
     weights = [row["weight"] for row in rows]
-    notes = [f"{w:.2f}" if w else ", ".join(row["flags"]) or "weight 0" for w, row in zip(weights, rows, strict=True)]
+    notes = [
+        f"{w:.2f}" if w >= 0.01 else f"{w:.1g}" if w else ", ".join(row["flags"]) or "weight 0"
+        for w, row in zip(weights, rows, strict=True)
+    ]
     names = [f"trace {row['trace_index']}: {row['num_correct']}/{row['num_answers']} right" for row in rows]
     figure = panels([""], 1, panel_height=30 * len(rows))
     figure.add_bar(
@@ -48,7 +51,7 @@ def weight_bars(table: pa.Table, question_id: str) -> go.Figure:
         marker_color=[WEIGHTED if w else MUTED for w in weights],
         hoverinfo="skip",
     )
-    figure.update_xaxes(title_text="weight", range=[0, 1.25 * (max(weights) or 1)])
+    figure.update_xaxes(title_text="weight", range=[0, 1.25 * (max(weights) or 1)], exponentformat="none")
     bare(figure)
     said = f"{size:.1f} effective traces out of {count:,}" if usable else f"none of its {count:,} traces is usable"
     caption = f"Question {rows[0]['question']}: {said}."
