@@ -122,7 +122,7 @@ def row(
         "hint_copied": ledger.copied_share(hint, ids),
         "log_pi": [-1.0 + ratio] * len(ids),
         "log_q": [-1.0] * len(ids),
-        "log_pi_reference": [-0.5] if closed else [],
+        "log_pi_reference": None if source == "prior" else [-0.5 - 0.1 * k] if closed else [],
         "answer_ids": answers if closed else [],
         "verdicts": (["right"] * correct + ["wrong"] * (2 - correct)) if closed else [],
         "num_correct": correct if closed else 0,
@@ -132,7 +132,7 @@ def row(
 
 @pytest.fixture(scope="session")
 def prior(template: Template):
-    """The reasoner's own traces; scored as they were drawn, never weighed."""
+    """The reasoner's own traces; log pi is known from drawing them, the reference answer is not scored."""
     rows = [
         row(template, id_, level, k, "prior", "1 + 1 2 OK", True, 0.0, 1)
         for level, id_ in zip((1, 2, 1, 2, 1, 2), QUESTIONS, strict=True)

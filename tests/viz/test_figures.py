@@ -104,6 +104,32 @@ def test_effective_sample_sizes_count_every_question_once_and_unusable_ones_apar
     assert largest.y[2] >= 1  # a quarter each
 
 
+@pytest.fixture(scope="module")
+def crowd(table):
+    """200 traces of one usable question and of one that has none."""
+    rows = [table.to_pylist()[k] for k in (0, 4)]
+    many = [{**row, "trace_index": k, "weight": 0.0, "log_weight": -math.inf} for row in rows for k in range(200)]
+    for k in range(90):
+        many[2 * k] |= {"weight": 1 / 90, "log_weight": -1.0}
+    return ledger.from_rows(many)
+
+
+def test_of_many_traces_the_heaviest_are_drawn_and_the_others_counted(crowd):
+    figure = figures.weight_bars(crowd, "q-mixed")
+    assert list(figure.data[0].x) == [1 / 90] * 64
+    assert figure.data[0].text[0] == "0.01"
+    assert "90.0 effective traces out of 200. Drawn are its 64 heaviest traces." in figure.layout.meta["caption"]
+
+
+def test_of_many_traces_neighbouring_effective_sizes_share_a_bar(crowd):
+    figure = figures.effective_sample_sizes(crowd)
+    sizes = figure.data[0]
+    assert len(sizes.y) == 1 + 50  # 200 sizes, four a bar, after "none"
+    assert (sizes.y[0], sizes.y[23], sum(sizes.y)) == (1, 1, 2)  # 90 is in the 23rd group, 89 to 92
+    assert "89–92 1," in figure.layout.meta["alt"]
+    assert figure.layout.xaxis.ticktext[:2] == ("none", "49–52")
+
+
 def test_compute_bars_show_what_was_spent(results):
     flops, sampled, read, trained = figures.compute_bars(results).data
     assert flops.x == pytest.approx([0, 100, 200, 300])  # gigaFLOPs

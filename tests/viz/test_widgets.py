@@ -1,13 +1,9 @@
 """What an explorer computes is the mathematics; the widgets only pass it on."""
 
-import math
-
 import pytest
 import torch
 
 import varcore
-from varcore.llm import ledger
-from varcore.llm.weighing import WeightRule, weigh
 from varcore.viz import widgets
 from varcore.viz.drawing import gaussian
 
@@ -28,12 +24,6 @@ def by_name(explorer) -> dict:
 
 def live_figures(explorer) -> list:
     return [child for child in explorer.children if hasattr(child, "data")]
-
-
-def broken_ledger(toy):
-    log_pi = toy["log_pi"].to_pylist()
-    log_pi[0] = [math.nan] * len(log_pi[0])
-    return ledger.with_columns(toy, log_pi=log_pi)
 
 
 def test_bound_picture_is_the_exact_bound_and_a_perfect_q_closes_the_gap():
@@ -63,62 +53,6 @@ def test_question_weights_certify_the_readers_own_rule():
     assert widgets.rule_weight(first_only, p, 4) == pytest.approx(p)
     with pytest.raises(varcore.ShapeError):
         widgets.rule_weight(lambda rewards: rewards[:, :1], p, 4)
-
-
-@pytest.mark.parametrize("exponent", ["0", "1/|z|", "1"])
-@pytest.mark.parametrize("estimator", ["accuracy", "gml", "likelihood"])
-@pytest.mark.parametrize("selection", ["soft", "argmax"])
-def test_weights_are_those_of_the_ledgers_rule(toy, exponent, estimator, selection):
-    rule = WeightRule(estimator, None if exponent == "1/|z|" else float(exponent), selection=selection)
-    weighed = weigh(toy, rule, seed=0)[0].to_pylist()
-    for first, question in enumerate(("2 + 3", "3 + 2")):
-        found = widgets.weigh_question(toy, question, exponent=exponent, estimator=estimator, selection=selection)
-        rows = weighed[5 * first : 5 * first + 5]
-        logs = torch.tensor([row["log_weight"] for row in rows], dtype=torch.float64)
-        assert found.weights == pytest.approx([row["weight"] for row in rows])
-        assert found.bound == pytest.approx(varcore.iwae_bound(logs).item())
-        assert found.effective == pytest.approx(varcore.effective_sample_size(logs).item())
-        assert list(widgets.weighing_picture(found).data[0].x) == found.weights
-
-
-def test_a_dropped_trace_leaves_its_weight_to_the_others(toy):
-    whole = widgets.weigh_question(toy, "2 + 3", **SOFT)
-    less = widgets.weigh_question(toy, "2 + 3", **SOFT, dropped=(0,))
-    rest = 1 - whole.weights[0]
-    assert less.weights == pytest.approx([0.0, *(w / rest for w in whole.weights[1:])])
-    assert less.notes[0] == "dropped"
-    assert less.bound == pytest.approx(whole.bound + math.log(rest * 5 / 4))
-    nothing = widgets.weigh_question(toy, "2 + 3", **SOFT, dropped=range(5))
-    assert nothing.weights == [0.0] * 5
-    assert "0.00 effective traces of 0" in widgets.weighing_picture(nothing).layout.meta["caption"]
-
-
-def test_a_trace_with_nan_is_left_out_and_said_so(toy):
-    found = widgets.weigh_question(broken_ledger(toy), "2 + 3", **SOFT)
-    assert found.weights == widgets.weigh_question(toy, "2 + 3", **SOFT, dropped=(0,)).weights
-    assert "1 of the traces have NaN" in widgets.weighing_picture(found).layout.meta["caption"]
-    assert "NaN" in widgets.rows_html(found, widgets.toy_decode)
-
-
-def test_bad_ledgers_say_what_is_missing(toy):
-    with pytest.raises(ledger.LedgerError, match="log_q"):
-        widgets.trace_weight_explorer(toy.drop_columns(["log_q"]))
-    empty = {name: [None] * len(toy) for name in ("num_correct", "log_pi_reference")}
-    with pytest.raises(ledger.LedgerError, match="No estimator"):
-        widgets.estimators_of(ledger.with_columns(toy, **empty))
-    without = ledger.with_columns(toy, log_pi_reference=empty["log_pi_reference"])
-    assert widgets.estimators_of(without) == ["accuracy"]
-    assert sum(widgets.weigh_question(without, "2 + 3", **SOFT).weights) == pytest.approx(1)
-    with pytest.raises(KeyError, match="no question 'nobody'"):
-        widgets.weigh_question(toy, "nobody", **SOFT)
-
-
-def test_rows_escape_text_and_let_it_run_from_right_to_left(toy):
-    page = widgets.rows_html(widgets.weigh_question(toy, "2 + 3", **SOFT), widgets.toy_decode)
-    assert "<b>" not in page
-    assert "&lt;b&gt;wait" in page
-    hebrew = widgets.rows_html(widgets.weigh_question(toy, "2 + 3", **SOFT), lambda ids: "שלום <script>")
-    assert "<td dir='auto'>שלום &lt;script&gt;</td>" in hebrew
 
 
 def test_the_explorer_works_on_a_runs_ledger_with_hostile_text_and_empty_traces(table, template):

@@ -170,9 +170,14 @@ def _soft(weights: Tensor, seed: int) -> Tensor:
     return weights
 
 
-def _resample(weights: Tensor, seed: int) -> Tensor:
+def resampling_points(questions: int, seed: int) -> Tensor:
+    """Where "resample" cuts each question's cumulative weights, as a share of their sum: [B, 1], uniform, float64."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    uniform = torch.rand(len(weights), 1, generator=generator, dtype=weights.dtype)
+    return torch.rand(questions, 1, generator=generator, dtype=torch.float64)
+
+
+def _resample(weights: Tensor, seed: int) -> Tensor:
+    uniform = resampling_points(len(weights), seed)
     cdf = weights.cumsum(-1)
     # the first trace whose cumulative weight exceeds the draw; traces of weight zero are never it
     return _keep_one(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from varcore._shapes import ShapeError
-from varcore.viz.style import INK, LOOKS, Look, finish, legend_below, plain, spread
+from varcore.viz.style import INK, LOOKS, Look, finish, legend_below, plain, spread, visible
 
 Numbers = Tensor | Sequence[float | int]
 Lines = Mapping[str, tuple[Tensor, Tensor]]
@@ -50,12 +50,8 @@ def left_out(count: int, what: str = "value") -> str:
 
 
 def shown(text: str) -> str:
-    """Text as a label shows it: markup, line breaks, direction marks and emptiness become visible characters."""
-    if not text:
-        return "∅"
-    visible = text.replace("\n", "↵").replace("\t", "⇥")
-    visible = "".join(mark if mark.isprintable() else "�" for mark in visible)
-    return plain(visible if visible.strip() else visible.replace(" ", "␣"))
+    """Text as a label shows it: `visible`, and markup in it is text too."""
+    return plain(visible(text))
 
 
 def short(text: str, most: int = LONGEST_NAME) -> str:

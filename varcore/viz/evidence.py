@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,53 +28,70 @@ BASELINE_WORK = 20_000_000  # token comparisons spent on what the reasoner's own
 
 def weights(view: RunView) -> str:
     """Effective sample sizes, largest weights, and questions without a usable trace, round by round."""
-    parts = [part for round_, found in view.weighed() for part in _round_weights(view, round_, found)]
-    if not parts:
-        hinted = {"vr", "accuracy"} & set(view.config.methods)
-        text = "Not there yet: the traces have to be weighed first." if hinted else "None of this run's methods uses q."
-        parts = [paragraph(text, "missing")]
-    return section("weights", "Weights", *parts)
+    return _section("weights", "Weights", _weights, view)
 
 
 def leaks(view: RunView) -> str:
     """How much of the hint stands verbatim in q's traces, beside traces that never saw it."""
+    return _section("leaks", "What leaks from the hint", _leaks, view)
+
+
+def traces(view: RunView) -> str:
+    """The trace browser's place and data."""
+    return _section("traces", "Traces", _traces, view)
+
+
+def _section(name: str, title: str, parts: Callable[[RunView], list[str]], view: RunView) -> str:
+    """The section, or what its ledgers lack."""
+    try:
+        found = parts(view)
+    except ledger.LedgerError as error:
+        found = [paragraph(f"Left out. {error}", "missing")]
+    return section(name, title, *found)
+
+
+def _weights(view: RunView) -> list[str]:
+    parts = [part for round_, found in view.weighed() for part in _round_weights(view, round_, found)]
+    hinted = {"vr", "accuracy"} & set(view.config.methods)
+    text = "Not there yet: the traces have to be weighed first." if hinted else "None of this run's methods uses q."
+    return parts or [paragraph(text, "missing")]
+
+
+def _leaks(view: RunView) -> list[str]:
     parts = []
     for round_ in range(1, view.config.rounds + 1):
         table_ = view.table(round_, "posterior")
         if table_ is not None:
             parts.append(_leak_table(view, round_, table_))
     if not parts:
-        return section("leaks", "What leaks from the hint", paragraph("No trace has been drawn from q.", "missing"))
+        return [paragraph("No trace has been drawn from q.", "missing")]
     text = (
         "q sees a correct answer. A trace may copy it instead of finding it, which a reasoner without the hint could "
         "never write. Measured here: the longest run of hint tokens that stands verbatim in the trace, as a share of "
         "the hint. It is no verdict, for a trace that reaches the answer has to mention some of it; compare with the "
         "reasoner's own traces on the same questions, which never saw the hint (its first trace of each question)."
     )
-    return section("leaks", "What leaks from the hint", paragraph(text), *parts)
+    return [paragraph(text), *parts]
 
 
-def traces(view: RunView) -> str:
-    """The trace browser's place and data."""
+def _traces(view: RunView) -> list[str]:
     tables = {f"{source}-{round_}": found for round_, source, found in view.tables()}
     saved = view.path / "models" / "base"
     if not tables or not saved.exists():
-        return section("traces", "Traces", paragraph("Not there yet: no trace has been sampled.", "missing"))
+        return [paragraph("Not there yet: no trace has been sampled.", "missing")]
     template = Template(AutoTokenizer.from_pretrained(saved, local_files_only=True), Markers())
     labels = {f"{source}-{round_}": _label(view, round_, source) for round_, source, _ in view.tables()}
-    data = browser.payload(tables, labels, template)
+    data = browser.payload(tables, labels, template, view.config.rule)
     shown = len(data["questions"])
     text = (
         f"All {shown:,} training questions" if shown == data["total"] else f"{shown:,} of {data['total']:,} questions"
     )
     how = "" if shown == data["total"] else ", chosen by the hash of their ids, so from all levels alike"
-    return section(
-        "traces",
-        "Traces",
+    return [
         paragraph(f"{text} are on this page{how}. The ledger in the run directory holds everything."),
         '<div id="browser"></div>',
         f'<script type="application/json" id="browser-data">{safe_json(data)}</script>',
-    )
+    ]
 
 
 def _label(view: RunView, round_: int, source: str) -> str:
@@ -90,11 +107,16 @@ def _label(view: RunView, round_: int, source: str) -> str:
 
 def _round_weights(view: RunView, round_: int, found: pa.Table) -> list[str]:
     rule = view.config.rule
+    total = len(ledger.question_ids(found))
+    found, broken = _without_nan(found)
+    said = f"Left out, for NaN among their log-probabilities: {broken:,} of {total:,} questions. " if broken else ""
+    if len(found) == 0:
+        return [paragraph(said, "missing")]
     summary = weigh(found, rule, stream_seed(view.config.seed, "weigh"))[1]
     head = [f"<h3>Round {round_}</h3>"] if view.config.rounds > 1 else []
     usable = summary.questions - len(summary.unusable)
     count = ledger.num_traces(found)
-    said = f"The rule (estimator, exponent of π/q, normalisation, gate, selection): {describe(rule)}. "
+    said += f"The rule (estimator, exponent of π/q, normalisation, gate, selection): {describe(rule)}. "
     said += f"{usable:,} of {summary.questions:,} questions have a usable trace. "
     if usable:
         said += (
@@ -106,6 +128,14 @@ def _round_weights(view: RunView, round_: int, found: pa.Table) -> list[str]:
     parts = [*head, paragraph(said), figure(effective_sample_sizes(found), effective_sample_sizes(found, columns=1))]
     parts += [_level_weights(found), _reasons(summary)]
     return [*parts, figure(weight_bars(found, _typical(found)))] if usable else parts
+
+
+def _without_nan(found: pa.Table) -> tuple[pa.Table, int]:
+    """The questions whose weights are numbers, and how many have another."""
+    ledger.check(found, needs=["log_weight", "weight", "flags"])
+    broken = ledger.matrix(found, found["log_weight"].to_pylist()).isnan().any(-1)
+    kept = ~broken.repeat_interleave(ledger.num_traces(found))
+    return found.filter(pa.array(kept.tolist())), int(broken.sum())
 
 
 def _level_weights(found: pa.Table) -> str:
@@ -156,7 +186,7 @@ def _leak_table(view: RunView, round_: int, found: pa.Table) -> str:
     for level in [None, *sorted({row["level"] for row in rows})]:
         here = [row for row in rows if level is None or row["level"] == level]
         copied = [row["hint_copied"] for row in here]
-        weighted = [row["hint_copied"] for row in here if row["weight"]]
+        weighted = [row["hint_copied"] for row in here if row["weight"] and row["weight"] > 0]  # not NaN
         base = [share for own_level, share in own if level is None or own_level == level]
         whole = 100 * sum(share >= 1 for share in copied) / len(copied)
         shares = [_mean(copied), _mean(weighted), _mean(base)]
@@ -173,6 +203,8 @@ def _own_traces(view: RunView, round_: int, hints: dict[str, tuple[int, list[int
         return []
     shares, work = [], 0
     for row in prior.filter(pc.field("trace_index") == 0).select(["question_id", "trace_ids"]).to_pylist():
+        if row["question_id"] not in hints:  # q has no trace of it
+            continue
         level, hint = hints[row["question_id"]]
         work += len(hint) * len(row["trace_ids"])
         if work > BASELINE_WORK:

@@ -19,6 +19,8 @@ from varcore.viz import about, evidence, outcomes
 from varcore.viz.markup import escape
 from varcore.viz.runview import RunView, open_run
 
+SCRIPTS = ("report.js", "explorer.js", "traces.js", "browser.js")
+
 
 def write_report(run_path: Path) -> Path:
     """Write ``report.html`` into a run directory, whole or not at all, and return its path.
@@ -35,7 +37,7 @@ def write_report(run_path: Path) -> Path:
 
 def render(view: RunView) -> str:
     """The page.  The same run gives the same text."""
-    scripts = {"plotly": _inline(get_plotlyjs()), "script": _inline(_asset("report.js"))}
+    scripts = [_inline(script) for script in (get_plotlyjs(), *map(_asset, SCRIPTS))]
     body = (
         about.status(view),
         about.introduction(view),
@@ -50,10 +52,10 @@ def render(view: RunView) -> str:
     return _fill(
         _asset("report.html"),
         title=escape(f"Run {view.path.resolve().name}"),
-        policy=" ".join(f"'sha256-{_digest(script)}'" for script in scripts.values()),
+        policy=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         style=_asset("report.css"),
         body="\n".join(body),
-        **scripts,
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
 
 

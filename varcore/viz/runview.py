@@ -27,12 +27,18 @@ class RunView:
     results: dict[str, Any] | None
 
     def table(self, round_: int, source: str) -> pa.Table | None:
-        """A ledger whose sampling is finished; the columns of stages that are not done may be empty."""
+        """A ledger whose sampling is finished; the columns of stages that are not done may be empty.
+
+        LedgerError if a column that sampling fills is missing; one of a later stage is taken to be empty.
+        """
         stage = "sample-extra" if source == "extra" else f"sample-{source}-{round_}"
         if stage not in self.done:
             return None
         paths = sorted((self.path / "ledger").glob(f"round{round_}-{source}-*.parquet"))
-        return pa.concat_tables([ledger.check(storage.read_table(path)) for path in paths]) if paths else None
+        found = (
+            pa.concat_tables([ledger.check(_completed(storage.read_table(path))) for path in paths]) if paths else ()
+        )
+        return found if len(found) else None
 
     def tables(self) -> Iterator[tuple[int, str, pa.Table]]:
         """(round, source, ledger) of all that were sampled; q's traces first, the latest round first."""
@@ -67,6 +73,16 @@ def open_run(path: Path) -> RunView:
         storage.read_lines(path / "metrics.jsonl"),
         _read(path / "results.json", None),
     )
+
+
+def _completed(table: pa.Table) -> pa.Table:
+    for name in ledger.LATER:
+        if name not in table.column_names:
+            place = min(ledger.SCHEMA.get_field_index(name), table.num_columns)
+            table = table.add_column(
+                place, ledger.SCHEMA.field(name), pa.nulls(len(table), ledger.SCHEMA.field(name).type)
+            )
+    return table
 
 
 def _read(path: Path, otherwise: Any) -> Any:

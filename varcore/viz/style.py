@@ -91,6 +91,15 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def visible(text: str) -> str:
+    """Text with line breaks, direction marks, emptiness and blankness as visible characters; not escaped."""
+    if not text:
+        return "∅"
+    marked = text.replace("\n", "↵").replace("\t", "⇥")
+    marked = "".join(mark if mark.isprintable() else "�" for mark in marked)
+    return marked if marked.strip() else marked.replace(" ", "␣")
+
+
 def panels(titles: Sequence[str], columns: int, *, panel_height: int, gap: int = 76) -> go.Figure:
     """Empty panels in the house style, `columns` side by side; `titles` row by row.
 

@@ -18,15 +18,27 @@ from varcore.estimators import effective_sample_size
 from varcore.llm import ledger
 from varcore.viz.style import MUTED, WEIGHTED, bare, finish, panels, place
 
+MOST_BARS = 64
+
 
 def weight_bars(table: pa.Table, question_id: str) -> go.Figure:
-    """The weights of one question's K traces; a trace without weight says why.  KeyError for an unknown question."""
+    """The weights of one question's K traces; a trace without weight says why.  KeyError for an unknown question.
+
+    Of more than 64 traces the 64 heaviest are drawn.
+    """
     ledger.check(table, needs=["weight", "flags", "log_weight"])
     rows = table.filter(pc.field("question_id") == question_id).to_pylist()
     if not rows:
         raise KeyError(f"weight_bars: the ledger has no question {question_id!r}; see ledger.question_ids(table).")
+    count, usable = len(rows), any(row["weight"] for row in rows)
+    size = effective_sample_size(torch.tensor([row["log_weight"] for row in rows], dtype=torch.float64)).item()
+    if count > MOST_BARS:
+        rows = sorted(rows, key=lambda row: -row["weight"])[:MOST_BARS]
     weights = [row["weight"] for row in rows]
-    notes = [f"{w:.2f}" if w else ", ".join(row["flags"]) or "weight 0" for w, row in zip(weights, rows, strict=True)]
+    notes = [
+        f"{w:.2f}" if w >= 0.01 else f"{w:.1g}" if w else ", ".join(row["flags"]) or "weight 0"
+        for w, row in zip(weights, rows, strict=True)
+    ]
     names = [f"trace {row['trace_index']}: {row['num_correct']}/{row['num_answers']} right" for row in rows]
     figure = panels([""], 1, panel_height=30 * len(rows))
     figure.add_bar(
@@ -39,15 +51,11 @@ def weight_bars(table: pa.Table, question_id: str) -> go.Figure:
         marker_color=[WEIGHTED if w else MUTED for w in weights],
         hoverinfo="skip",
     )
-    figure.update_xaxes(title_text="weight", range=[0, 1.25 * (max(weights) or 1)])
+    figure.update_xaxes(title_text="weight", range=[0, 1.25 * (max(weights) or 1)], exponentformat="none")
     bare(figure)
-    size = effective_sample_size(torch.tensor([row["log_weight"] for row in rows], dtype=torch.float64)).item()
-    said = (
-        f"{size:.1f} effective traces out of {len(rows)}"
-        if any(weights)
-        else f"none of its {len(rows)} traces is usable"
-    )
+    said = f"{size:.1f} effective traces out of {count:,}" if usable else f"none of its {count:,} traces is usable"
     caption = f"Question {rows[0]['question']}: {said}."
+    caption += f" Drawn are its {MOST_BARS} heaviest traces." if count > MOST_BARS else ""
     words = "; ".join(f"{name}, {note}" for name, note in zip(names, notes, strict=True))
     return finish(figure, "How one question's weight is shared", caption, f"{words}.")
 
@@ -58,15 +66,12 @@ def effective_sample_sizes(table: pa.Table, *, columns: int = 2) -> go.Figure:
     log_weights = ledger.matrix(table, table["log_weight"].to_pylist())
     usable = (log_weights > -math.inf).any(-1)
     some, count = log_weights[usable], log_weights.shape[1]
-    sizes = Counter(effective_sample_size(some).round().int().tolist() if len(some) else [])
-    sizes[0] = int((~usable).sum())
+    names, bars, step = _size_bars(some, count)
+    bars = [int((~usable).sum()), *bars]
     titles = (f"Effective traces of {count}", "Weight of the heaviest trace")
     figure = panels(titles, columns, panel_height=230)
-    ticks = list(range(count + 1))
-    bars = [sizes[size] for size in ticks]
-    _count_bars(figure, ticks, bars, [MUTED, *[WEIGHTED] * count], place(0, columns))
-    names = ["none", *map(str, ticks[1:])]
-    step = -(-count // 16)
+    ticks = list(range(len(bars)))
+    _count_bars(figure, ticks, bars, [MUTED, *[WEIGHTED] * len(names[1:])], place(0, columns))
     marks = {"tickvals": ticks[::step], "ticktext": names[::step]}
     figure.update_xaxes(title_text="effective sample size, rounded", **marks, **place(0, columns))
     tenths = _tenths(normalized_weights(some).amax(-1) if len(some) else some.new_zeros(0))
@@ -79,6 +84,23 @@ def effective_sample_sizes(table: pa.Table, *, columns: int = 2) -> go.Figure:
     )
     words = ", ".join(f"{name} {number}" for name, number in zip(names, bars, strict=True))
     return finish(figure, "How many traces really count?", caption, f"Questions by effective sample size: {words}.")
+
+
+def _size_bars(log_weights: Tensor, count: int) -> tuple[list[str], list[int], int]:
+    """Names of the bars, "none" first; questions of every rounded size, without "none"; how many bars a tick spans.
+
+    With more than 64 traces neighbouring sizes share a bar.
+    """
+    width = -(-count // MOST_BARS)
+    rounded = effective_sample_size(log_weights).round().int() if len(log_weights) else log_weights.int()
+    sizes = Counter(((rounded - 1) // width).flatten().tolist())
+    firsts = range(1, count + 1, width)
+    names = [str(first) if width == 1 else f"{first}–{min(count, first + width - 1)}" for first in firsts]
+    return (
+        ["none", *names],
+        [sizes[place_] for place_ in range(len(firsts))],
+        -(-len(firsts) // (16 if width == 1 else 4)),
+    )
 
 
 def _count_bars(
