@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(command=_view)
 
     doctor = commands.add_parser("doctor", parents=[common], help="is this machine ready, and how long will it take?")
+    doctor.add_argument("--preset", help="instead: what a run of this preset on Qwen3 needs, and whether all fits")
+    doctor.add_argument("--model", help="folder of the base model, instead of the preset's")
+    doctor.add_argument("--data", help="folder that holds the preset's data set")
+    doctor.add_argument("--gpu", default="h100", help="h200, h100, a100-80, a100-40, l40s or rtx4090")
+    doctor.add_argument("--gpus", type=int, default=1, help="how many of them")
+    doctor.add_argument(
+        "--lengths", type=lambda text: tuple(map(int, text.split(","))), help="mean tokens: PROMPT,TRACE,ANSWER"
+    )
     doctor.set_defaults(command=_doctor)
     return parser
 
@@ -180,13 +188,22 @@ def _view(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from varcore import doctor
 
-    findings = doctor.examine()
+    findings = _planned(arguments) if arguments.preset else doctor.examine()
     if arguments.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
             print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<16}{finding.text}")
     return 0 if all(finding.fine for finding in findings) else 1
+
+
+def _planned(arguments: argparse.Namespace) -> list[Any]:
+    from varcore import preflight
+    from varcore.llm import presets
+
+    changes = {name: getattr(arguments, name) for name in ("model", "data") if getattr(arguments, name) is not None}
+    config = presets.override(presets.preset(arguments.preset), changes)
+    return preflight.examine(config, arguments.gpu, arguments.gpus, arguments.lengths or preflight.MEANS)
 
 
 if __name__ == "__main__":

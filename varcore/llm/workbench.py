@@ -104,6 +104,11 @@ class Workbench:
 
 def check_engine(config: Config, servers: Sequence[str]) -> None:
     """EngineError or ValueError if the config's engine is not at hand."""
+    if config.lora_rank and config.engine != "transformers":
+        raise ValueError(
+            f"The engine {config.engine} draws from whole models, and lora_rank = {config.lora_rank} keeps adapters. "
+            "Use --engine transformers with adapters, or lora_rank 0."
+        )
     if config.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise EngineError(f"The engine vllm is not installed. {INSTALL}")
     if (config.engine == "server") != bool(servers):
