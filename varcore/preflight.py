@@ -47,6 +47,8 @@ def workload(config: Config) -> Workload:
 
 
 def _shape(config: Config) -> Shape:
+    if not config.model:
+        raise ValueError("This preset trains a tiny model from nothing. Look at it with varcore doctor alone.")
     names = {hub: name for name, (hub, *_) in QWEN3.items()}
     if config.model in names:
         return shape_of(qwen3_config(names[config.model]))
@@ -75,10 +77,10 @@ def _memory(config: Config, shape: Shape, lengths: Lengths, gpu: Gpu, gpus: int)
 
 def _layout(name: str, memory: Memory, gpu: Gpu, gpus: int, chosen: bool) -> Finding:
     fits = memory.total * GIB < 0.9 * gpu.memory * 1e9
-    text = f"{name}: {memory.total:.1f} GiB on each of {gpus}, of {gpu.memory * 1e9 / GIB:.0f} (weights {memory.weights:.1f}"
-    text += (
-        f", gradients {memory.gradients:.1f}, optimiser {memory.optimizer:.1f}, activations {memory.activations:.1f})"
-    )
+    parts = {"weights": memory.weights, "gradients": memory.gradients, "optimiser": memory.optimizer}
+    parts["activations"] = memory.activations
+    said = ", ".join(f"{part} {size:.1f}" for part, size in parts.items())
+    text = f"{name}: {memory.total:.1f} GiB on each of {gpus}, of {gpu.memory * 1e9 / GIB:.0f} ({said})"
     if not fits:
         text += "; does not fit: more GPUs, lora_rank 32, or shorter max_trace_tokens"
     return Finding("memory", text + (" <- this preset" if chosen else ""), fits or not chosen)
