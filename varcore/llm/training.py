@@ -115,7 +115,8 @@ def finetune(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizers: list[torch.optim.Optimizer]
     log_probs, *optimizers = accelerator.prepare(ResponseLogProbs(model), *_optimizers(model, settings))
-    state = Checkpoint(model, optimizers, checkpoints)
+    # sharded states are not gathered: there an interrupted training begins again
+    state = Checkpoint(model, optimizers, None if sharded else checkpoints)
     done, losses, norms = state.load()
     order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
     advance(done)
