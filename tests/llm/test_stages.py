@@ -178,7 +178,7 @@ def test_an_unfinished_answer_is_no_answer(bench, monkeypatch):
     rows = table.slice(0, 3)
     config = dataclasses.replace(bench.config, max_answer_tokens=1)
     monkeypatch.setattr(bench.run, "config", config)
-    judged = stages._verify_shard(bench, rows, bench.train, bench.model("pi0"))
+    judged = stages._verify_shard(bench, rows, bench.train, "pi0")
     for ids, verdicts in zip(judged["answer_ids"].to_pylist(), judged["verdicts"].to_pylist(), strict=True):
         for one, verdict in zip(ids, verdicts, strict=True):
             assert len(one) == 1
