@@ -57,7 +57,18 @@ def test_a_live_figure_follows_its_slider_and_says_what_it_is_where_widgets_do_n
     slider.value = 4.0
     assert figure.data[0].y == (4.0,)
     assert "&quot;4&quot; high &amp; alone" in said.value
-    
+
+
+def test_the_caption_of_a_live_figure_is_part_of_its_title(monkeypatch):
+    """A browser cannot measure a title that is not on the page yet, and would lay the caption on it."""
+    boxes, drawn = [], picture()
+    monkeypatch.setattr(lesson, "present", boxes.append)
+    lesson.live(lambda: drawn)
+    title = boxes[0].children[0].layout.title
+    assert title.text == "A bar<br><span style='font-size:12px'>It is as high as the slider says.</span>"
+    assert title.subtitle.text is None
+    assert drawn.layout.title.text == "A bar"
+    assert drawn.layout.title.subtitle.text == "It is as high as the slider says."
 
 
 def test_a_presented_explorer_has_words_beside_its_widget(displayed):
