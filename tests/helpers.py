@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 INF = float("inf")
+PATIENCE = 180_000  # milliseconds that a browser may take on a busy machine
 
 
 def assert_mean(xs: Tensor, truth: float, z: float = 5.0) -> None:
