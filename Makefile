@@ -12,7 +12,7 @@ help:
 	@echo 'make lab       JupyterLab on notebooks/'
 	@echo 'make test      the tests, then every notebook from top to bottom'
 	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
-	@echo 'make bench     benchmarks/rates.py and maths.py (the long one by name: .venv/bin/python benchmarks/tiny_methods.py)'
+	@echo 'make bench     benchmarks/rates.py, maths.py and redraw.py (the long one by name: benchmarks/tiny_methods.py)'
 	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
 	@echo 'make lock      write requirements-cpu.lock again; UPGRADE="numpy torch==2.14.0", or UPGRADE=all, to move versions'
 	@echo 'make clean     remove .venv, caches and built files; runs/ stays'
@@ -43,6 +43,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rates.py
 	$(BIN)/python benchmarks/maths.py
+	$(BIN)/python benchmarks/redraw.py
 
 notebook: $(STAMP)
 	@test -f '$(NB)' || { echo "make notebook: needs NB, the path of a notebook; got NB='$(NB)'. Try NB=notebooks/01_name.ipynb" >&2; exit 2; }
@@ -54,6 +55,6 @@ lock: $(STAMP)
 	@sh tools/lock.sh
 
 clean:
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf .venv test-artefacts .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
