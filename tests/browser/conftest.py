@@ -45,11 +45,11 @@ AGREES = """([figure, index, axis, wanted]) => {
 
 
 class Explorer:
-    """One live figure of a lesson, with its controls."""
+    """One live figure of a lesson, with the controls of its cell."""
 
-    def __init__(self, box: Locator, page: Page):
-        self.box, self.page = box, page
-        self.figure = box.locator(".js-plotly-plot").first
+    def __init__(self, lesson: "Lesson", box: Locator, number: int):
+        self.lesson, self.box, self.page = lesson, box, lesson.page
+        self.figure = box.locator(".js-plotly-plot").nth(number)
 
     def control(self, name: str) -> Locator:
         label = self.box.locator(".widget-label", has_text=re.compile(rf"^\s*{re.escape(name)}\s*$"))
@@ -73,6 +73,21 @@ class Explorer:
     def choose(self, name: str, option: str) -> None:
         """Press one of a row of buttons."""
         self.control(name).get_by_role("button", name=option, exact=True).click()
+
+    def click(self, place: int) -> None:
+        """Click a bar of the figure, at its middle."""
+        bar = self.figure.locator(".bars .point").nth(place).bounding_box()
+        assert bar is not None
+        middle = bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2
+        self.page.mouse.move(*middle)
+        self.page.wait_for_function("figure => figure._hoverdata?.length", arg=self.figure.element_handle())
+        self.page.mouse.click(*middle)
+
+    def keep(self, name: str) -> None:
+        """A screenshot to look at."""
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        self.figure.scroll_into_view_if_needed()
+        self.page.screenshot(path=ARTEFACTS / f"lesson-{self.lesson.name[:2]}-{name}.png")
 
     def drawn(self) -> list[dict[str, Any]]:
         """Name, x and y of every trace of the figure as plotly holds them."""
@@ -107,8 +122,8 @@ class Lesson:
         assert reply["status"] == "ok", reply
         return ast.literal_eval(reply["data"]["text/plain"])
 
-    def explorer(self, call: str) -> Explorer:
-        """The live figure under the code cell that contains `call`."""
+    def explorer(self, call: str, number: int = 0) -> Explorer:
+        """A live figure, the first unless another number is given, under the code cell that contains `call`."""
         place = self.page.evaluate(
             "call => [...jupyterapp.shell.currentWidget.content.model.cells].findIndex("
             "cell => cell.type === 'code' && cell.sharedModel.source.includes(call))",
@@ -117,17 +132,13 @@ class Lesson:
         assert place >= 0, f"{self.name} has no code cell with {call}"
         self.page.evaluate("place => jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start')", place)
         box = self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{place}'] .jp-OutputArea")
-        box.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=PATIENCE)
-        return Explorer(box, self.page)
+        explorer = Explorer(self, box, number)
+        explorer.figure.locator(".main-svg").first.wait_for(timeout=PATIENCE)
+        return explorer
 
     def shut_down(self) -> None:
         """End the kernel: the next lesson needs the processor."""
         self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-
-    def keep(self, name: str) -> None:
-        """A screenshot to look at."""
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=ARTEFACTS / f"lesson-{self.name[:2]}-{name}.png")
 
 
 def port_of(server: subprocess.Popen) -> str:

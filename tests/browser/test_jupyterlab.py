@@ -7,7 +7,7 @@ import torch
 
 import varcore
 from varcore.llm import ledger
-from varcore.viz.widgets import bound_picture, toy_ledger, weigh_question
+from varcore.viz.widgets import bound_picture, token_picture, toy_decode, toy_ledger, weigh_question
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -48,7 +48,7 @@ def test_03_draws_the_exact_bound_of_the_chosen_k_and_of_the_helper_as_good_as_c
     quality = float(explorer.push("q → true"))
     assert quality == pytest.approx(0.1)
     agree(largest, groups, quality)
-    lesson.keep("bound-of-32")
+    explorer.keep("bound-of-32")
 
 
 @lesson("05")
@@ -59,7 +59,7 @@ def test_05_draws_the_worst_cases_of_the_chosen_accuracy(lesson):
     sizes = tensor(explorer.drawn()[0]["x"])
     explorer.expect(0, "y", ((sizes - 1) * a**2).tolist())
     explorer.expect(1, "y", [a * (1 - a)] * len(sizes))
-    lesson.keep("worst-cases")
+    explorer.keep("worst-cases")
 
     explorer = lesson.explorer("live(tradeoff")
     names = "prior", "q", "correctness", "lengths"
@@ -70,9 +70,9 @@ def test_05_draws_the_worst_cases_of_the_chosen_accuracy(lesson):
     limit, truth = q * rho / (q @ rho), prior * right / (prior @ right)
     explorer.expect(1, "x", [100 * ((q @ rho) ** 2 / (q @ rho**2)).item()])
     explorer.expect(1, "y", [(limit * (limit / truth).log()).sum().item()])
-    lesson.keep("tradeoff")
+    explorer.keep("tradeoff")
 
-    explorer = lesson.explorer("present(trace_weight_explorer(toy_ledger()))")
+    explorer, heat = (lesson.explorer("present(trace_weight_explorer(toy_ledger()))", number) for number in (0, 1))
     table = toy_ledger().slice(0, 5)
     log_pi, log_q = (ledger.sums(table, name)[0] for name in ("log_pi", "log_q"))
     accuracy = tensor(table["num_correct"].to_pylist()) / tensor(table["num_answers"].to_pylist())
@@ -80,7 +80,9 @@ def test_05_draws_the_worst_cases_of_the_chosen_accuracy(lesson):
         assert explorer.push("exponent") == exponent
         logs = varcore.tempered_log_weights(log_pi, log_q, accuracy.log(), ledger.lengths(table)[0], float(exponent))
         explorer.expect(0, "x", varcore.normalized_weights(logs).tolist())
-    lesson.keep("exponent-0.2")
+    explorer.click(1)
+    heat.expect(0, "x", token_picture(toy_ledger(), "2 + 3", 1, toy_decode).data[0].x)
+    heat.keep("tokens-of-trace-1")
     rule = {"exponent": "0.2", "estimator": "gml", "selection": "argmax"}
     explorer.choose("π(Y|x,z)", "gml")
     explorer.choose("select", "argmax")
@@ -88,7 +90,7 @@ def test_05_draws_the_worst_cases_of_the_chosen_accuracy(lesson):
     explorer.control("question").locator("select").select_option(index=1)
     explorer.control("drop traces").locator("select").select_option(index=[0, 3])
     explorer.expect(0, "x", weigh_question(toy_ledger(), "3 + 2", **rule, dropped=(0, 3)).weights)
-    lesson.keep("another-question")
+    explorer.keep("another-question")
 
 
 @lesson("06")
@@ -116,4 +118,4 @@ def test_06_draws_the_weights_of_the_group_size_ddof_and_eps_that_are_chosen(les
         agree(size, 0, eps)
     explorer.choose("ddof", "1")
     agree(size, 1, 0.1)
-    lesson.keep("group-size-16")
+    explorer.keep("group-size-16")

@@ -59,6 +59,16 @@ def test_a_live_figure_follows_its_slider_and_says_what_it_is_where_widgets_do_n
     assert "&quot;4&quot; high &amp; alone" in said.value
 
 
+def test_a_live_figure_reaches_the_page_with_its_first_picture(monkeypatch):
+    """Not empty, with a change after it: a page that is slow to listen would miss the change."""
+    boxes = []
+    monkeypatch.setattr(lesson, "present", boxes.append)
+    lesson.live(picture)
+    first = boxes[0].children[0].get_state(["_widget_data", "_widget_layout"])
+    assert [bar["x"] for bar in first["_widget_data"]] == [["a"]]
+    assert first["_widget_layout"]["title"]["text"].startswith("A bar<br>")
+
+
 def test_the_caption_of_a_live_figure_is_part_of_its_title(monkeypatch):
     """A browser cannot measure a title that is not on the page yet, and would lay the caption on it."""
     boxes, drawn = [], picture()

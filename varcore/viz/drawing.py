@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from varcore._shapes import ShapeError
-from varcore.viz.style import INK, LOOKS, Look, finish, legend_below, one_title, plain, spread
+from varcore.viz.style import INK, LOOKS, Look, finish, legend_below, plain, spread
 
 Numbers = Tensor | Sequence[float | int]
 Lines = Mapping[str, tuple[Tensor, Tensor]]
@@ -177,7 +177,7 @@ def redraw(live: go.FigureWidget, picture: go.Figure) -> None:
     else:
         live.data = []
         live.add_traces(new)
-    live.layout = one_title(picture.layout)
+    live.layout = picture.layout
 
 
 def gaussian(at: Tensor, mean: Tensor | float, deviation: Tensor | float) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import ipywidgets
 import plotly.graph_objects as go
@@ -51,8 +50,7 @@ def live(draw: Callable[..., go.Figure], **controls: ipywidgets.Widget) -> None:
 def present(box: ipywidgets.Widget) -> None:
     """Display any explorer, with a sentence in its place where widgets do not run."""
     words = "Sliders and their figure. They move once you run this notebook; a still picture follows."
-    bundle: dict[str, Any] = box._repr_mimebundle_() | {"text/plain": words}
-    display(bundle, raw=True)
+    display({**(box._repr_mimebundle_() or {}), "text/plain": words}, raw=True)
 
 
 def grade(answer: float | None, truth: float, tolerance: float, hint: str) -> None:
