@@ -55,6 +55,7 @@ lock: $(STAMP)
 	@sh tools/lock.sh
 
 clean:
-	@rm -rf .venv test-artefacts .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+	@rm -rf test-artefacts

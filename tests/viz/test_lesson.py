@@ -59,6 +59,14 @@ def test_a_live_figure_follows_its_slider_and_says_what_it_is_where_widgets_do_n
     assert "&quot;4&quot; high &amp; alone" in said.value
 
 
+def test_a_presented_explorer_has_words_beside_its_widget(displayed):
+    lesson.present(ipywidgets.VBox([]))
+    bundle, raw = displayed[0]
+    assert raw
+    assert "a still picture follows" in bundle["text/plain"]
+    assert json.dumps(bundle["application/vnd.jupyter.widget-view+json"])
+
+
 def test_a_live_figure_reaches_the_page_with_its_first_picture(monkeypatch):
     """Not empty, with a change after it: a page that is slow to listen would miss the change."""
     boxes = []
@@ -79,14 +87,6 @@ def test_the_caption_of_a_live_figure_is_part_of_its_title(monkeypatch):
     assert title.subtitle.text is None
     assert drawn.layout.title.text == "A bar"
     assert drawn.layout.title.subtitle.text == "It is as high as the slider says."
-
-
-def test_a_presented_explorer_has_words_beside_its_widget(displayed):
-    lesson.present(ipywidgets.VBox([]))
-    bundle, raw = displayed[0]
-    assert raw
-    assert "a still picture follows" in bundle["text/plain"]
-    assert json.dumps(bundle["application/vnd.jupyter.widget-view+json"])
 
 
 @pytest.mark.parametrize(
