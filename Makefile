@@ -13,7 +13,7 @@ help:
 	@echo 'make lab       JupyterLab on notebooks/'
 	@echo 'make test      the tests, then every notebook from top to bottom'
 	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
-	@echo 'make bench     benchmarks/rates.py and maths.py (the long one by name: .venv/bin/python benchmarks/tiny_methods.py)'
+	@echo 'make bench     benchmarks/rates.py, maths.py and redraw.py (the long one by name: benchmarks/tiny_methods.py)'
 	@echo 'make notebook  NB=notebooks/01_name.ipynb: run it in place, ready to commit'
 	@echo 'make lock      write requirements-cpu.lock again; UPGRADE="numpy torch==2.14.0", or UPGRADE=all, to move versions'
 	@echo 'make vllm      a second environment, .venv-vllm, with vLLM for CPUs (Linux); make test-vllm tests with it'
@@ -51,6 +51,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/rates.py
 	$(BIN)/python benchmarks/maths.py
+	$(BIN)/python benchmarks/redraw.py
 
 notebook: $(STAMP)
 	@test -f '$(NB)' || { echo "make notebook: needs NB, the path of a notebook; got NB='$(NB)'. Try NB=notebooks/01_name.ipynb" >&2; exit 2; }
@@ -73,3 +74,4 @@ clean:
 	@rm -rf .venv $(VLLM) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+	@rm -rf test-artefacts

@@ -67,6 +67,28 @@ def test_a_presented_explorer_has_words_beside_its_widget(displayed):
     assert json.dumps(bundle["application/vnd.jupyter.widget-view+json"])
 
 
+def test_a_live_figure_reaches_the_page_with_its_first_picture(monkeypatch):
+    """Not empty, with a change after it: a page that is slow to listen would miss the change."""
+    boxes = []
+    monkeypatch.setattr(lesson, "present", boxes.append)
+    lesson.live(picture)
+    first = boxes[0].children[0].get_state(["_widget_data", "_widget_layout"])
+    assert [bar["x"] for bar in first["_widget_data"]] == [["a"]]
+    assert first["_widget_layout"]["title"]["text"].startswith("A bar<br>")
+
+
+def test_the_caption_of_a_live_figure_is_part_of_its_title(monkeypatch):
+    """A browser cannot measure a title that is not on the page yet, and would lay the caption on it."""
+    boxes, drawn = [], picture()
+    monkeypatch.setattr(lesson, "present", boxes.append)
+    lesson.live(lambda: drawn)
+    title = boxes[0].children[0].layout.title
+    assert title.text == "A bar<br><span style='font-size:12px'>It is as high as the slider says.</span>"
+    assert title.subtitle.text is None
+    assert drawn.layout.title.text == "A bar"
+    assert drawn.layout.title.subtitle.text == "It is as high as the slider says."
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [(None, "Not answered yet"), (0.52, "Correct."), (0.6, "Not yet. Think of the mean."), (0.5, "Correct.")],

@@ -172,6 +172,22 @@ def finish(figure: go.Figure, title: str, caption: str, alt: str) -> go.Figure:
     return figure
 
 
+def one_title(picture: go.Figure) -> go.Figure:
+    """A copy of the picture whose subtitle is further lines of its title.
+
+    A browser places a subtitle by the height that it measures of the title, which is nothing while a figure is drawn
+    before it is on the page: the two would lie on each other.
+    """
+    copy = go.Figure(picture)
+    title: Any = copy["layout"]["title"]
+    if title.subtitle.text:
+        size = title.subtitle.font.size or title.font.size
+        title.text = f"{title.text}<br><span style='font-size:{size}px'>{title.subtitle.text}</span>"
+        title.pad.t += 0.7 * title.font.size  # of several lines, the first stands on its y instead of hanging from it
+        title.subtitle = None
+    return copy
+
+
 def spread(values: Sequence[float], gap: float) -> list[float]:
     """The values moved apart until neighbours stand at least `gap` from each other, in the same order.
 

@@ -31,6 +31,7 @@ from varcore.viz.explore import (
     weighing_picture,
 )
 from varcore.viz.lesson_figures import bound_curve, kl_fits, question_weight_curves
+from varcore.viz.style import one_title
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 TOY_WORDS: list[str] = ["</think>", "so", "2", "3", "5", "6", "plus", "times", "is", "OK", "hmm", "<b>wait</b>"]
@@ -169,7 +170,7 @@ def trace_weight_explorer(
     def weights(**chosen: Any) -> go.Figure:
         found = weigh_question(table, **chosen)
         rows.value = rows_html(found, decode)
-        return weighing_picture(found)
+        return weighing_picture(found).update_traces(hoverinfo="none")  # of what is skipped, plotly tells no click
 
     bars = explorer(weights, rule)
     bars.children[-2].data[0].on_click(lambda _, points, __: setattr(trace, "value", points.point_inds[0]))
@@ -179,21 +180,26 @@ def trace_weight_explorer(
 
 def explorer(draw: Callable[..., go.Figure], controls: Mapping[str, Any]) -> ipywidgets.VBox:
     """Controls above, the live figure, and the picture in words, or what went wrong, below."""
-    said, live = ipywidgets.HTML(), go.FigureWidget()
+    said = ipywidgets.HTML()
 
-    def refresh(_: Any = None) -> None:
+    def drawn() -> go.Figure | None:
         try:
-            picture = draw(**{name: control.value for name, control in controls.items()})
+            picture = one_title(draw(**{name: control.value for name, control in controls.items()}))
         except Exception as error:  # the reader's own rule may raise anything; ipywidgets would only log it
             said.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
-            return
-        redraw(live, picture)
+            return None
         alt = html.escape(str(picture["layout"]["meta"]["alt"]))
         said.value = f"<details><summary>In words</summary>{alt}</details>"
+        return picture
+
+    live = go.FigureWidget(drawn())  # with its first picture: a page that is slow to listen misses what comes later
+
+    def refresh(_: Any) -> None:
+        if (picture := drawn()) is not None:
+            redraw(live, picture)
 
     for control in controls.values():
         control.observe(refresh, names="value")
-    refresh()
     return ipywidgets.VBox([*controls.values(), live, said])
 
 

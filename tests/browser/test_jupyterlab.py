@@ -1,0 +1,121 @@
+"""The lessons in JupyterLab, in a real browser: a slider that moves draws what the mathematics says for its value."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import varcore
+from varcore.llm import ledger
+from varcore.viz.widgets import bound_picture, token_picture, toy_decode, toy_ledger, weigh_question
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+def lesson(number: str) -> pytest.MarkDecorator:
+    """The test takes the lesson of this number; while there is none yet, there is nothing to test."""
+    found = sorted(path.name for path in NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    return pytest.mark.parametrize("lesson", found, indirect=True)
+
+
+def tensor(numbers) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+@lesson("03")
+def test_03_draws_the_exact_bound_of_the_chosen_k_and_of_the_helper_as_good_as_chosen(lesson):
+    explorer = lesson.explorer("present(bound_explorer(prior.log(), log_right, copying.log()))")
+    prior, right, q = (
+        tensor(row) for row in lesson.ask("[prior.tolist(), log_right.exp().tolist(), copying.tolist()]")
+    )
+    truth = varcore.exact_true_posterior(prior.log(), right.log())
+
+    def agree(largest: int, groups: int, quality: float) -> None:
+        tables = prior.log(), right.log(), ((1 - quality) * q + quality * truth).log()
+        powers = [power for power in range(7) if 2**power <= largest]
+        bounds = [varcore.quadrature_iwae_bound(*tables, 2**power).item() for power in powers]
+        explorer.expect(2, "y", bounds)
+        explorer.expect(2, "x", powers)
+        sampled = bound_picture(prior.log(), right.log(), q.log(), largest, groups, quality)
+        explorer.expect(1, "y", sampled.data[1].y)
+
+    agree(16, 100, 0.0)
+    largest = int(explorer.push("K up to"))
+    assert largest == 32
+    agree(largest, 100, 0.0)
+    groups = int(explorer.push("draws"))
+    agree(largest, groups, 0.0)
+    quality = float(explorer.push("q → true"))
+    assert quality == pytest.approx(0.1)
+    agree(largest, groups, quality)
+    explorer.keep("bound-of-32")
+
+
+@lesson("05")
+def test_05_draws_the_worst_cases_of_the_chosen_accuracy(lesson):
+    explorer = lesson.explorer("live(worst_cases")
+    before, a = float(explorer.value("a")), float(explorer.push("a"))
+    assert a == pytest.approx(before + 0.02)
+    sizes = tensor(explorer.drawn()[0]["x"])
+    explorer.expect(0, "y", ((sizes - 1) * a**2).tolist())
+    explorer.expect(1, "y", [a * (1 - a)] * len(sizes))
+    explorer.keep("worst-cases")
+
+    explorer = lesson.explorer("live(tradeoff")
+    names = "prior", "q", "correctness", "lengths"
+    prior, q, right, lengths = (tensor(lesson.ask(f"{name}.tolist()")) for name in names)
+    extra = int(explorer.push("more ok"))
+    assert extra == 4
+    rho = (prior / q) ** (1 / (lengths + extra * (torch.arange(8) == 5))) * right
+    limit, truth = q * rho / (q @ rho), prior * right / (prior @ right)
+    explorer.expect(1, "x", [100 * ((q @ rho) ** 2 / (q @ rho**2)).item()])
+    explorer.expect(1, "y", [(limit * (limit / truth).log()).sum().item()])
+    explorer.keep("tradeoff")
+
+    explorer, heat = (lesson.explorer("present(trace_weight_explorer(toy_ledger()))", number) for number in (0, 1))
+    table = toy_ledger().slice(0, 5)
+    log_pi, log_q = (ledger.sums(table, name)[0] for name in ("log_pi", "log_q"))
+    accuracy = tensor(table["num_correct"].to_pylist()) / tensor(table["num_answers"].to_pylist())
+    for exponent in ("0.05", "0.1", "0.2"):
+        assert explorer.push("exponent") == exponent
+        logs = varcore.tempered_log_weights(log_pi, log_q, accuracy.log(), ledger.lengths(table)[0], float(exponent))
+        explorer.expect(0, "x", varcore.normalized_weights(logs).tolist())
+    explorer.click(1)
+    heat.expect(0, "x", token_picture(toy_ledger(), "2 + 3", 1, toy_decode).data[0].x)
+    heat.keep("tokens-of-trace-1")
+    rule = {"exponent": "0.2", "estimator": "gml", "selection": "argmax"}
+    explorer.choose("π(Y|x,z)", "gml")
+    explorer.choose("select", "argmax")
+    explorer.expect(0, "x", weigh_question(toy_ledger(), "2 + 3", **rule).weights)
+    explorer.control("question").locator("select").select_option(index=1)
+    explorer.control("drop traces").locator("select").select_option(index=[0, 3])
+    explorer.expect(0, "x", weigh_question(toy_ledger(), "3 + 2", **rule, dropped=(0, 3)).weights)
+    explorer.keep("another-question")
+
+
+@lesson("06")
+def test_06_draws_the_weights_of_the_group_size_ddof_and_eps_that_are_chosen(lesson):
+    explorer = lesson.explorer("live(\n    weights_picture")
+
+    def agree(size: int, ddof: int, eps: float) -> None:
+        p = tensor(explorer.drawn()[0]["x"])
+        curves = [
+            varcore.grpo_question_weight(p, size, ddof=ddof, eps=eps),
+            varcore.grpo_question_weight(p),
+            varcore.binary_rl_question_weight(p),
+            varcore.maxrl_question_weight(p, size),
+        ]
+        for index, weights in enumerate(curves):
+            explorer.expect(index, "y", weights.tolist())
+
+    agree(8, 0, 0.0)
+    size = int(explorer.push("group size"))
+    assert size == 16
+    agree(size, 0, 0.0)
+    for expected in (1e-6, 1e-4, 1e-2, 0.1):
+        eps = float(explorer.push("eps"))
+        assert eps == expected
+        agree(size, 0, eps)
+    explorer.choose("ddof", "1")
+    agree(size, 1, 0.1)
+    explorer.keep("group-size-16")
