@@ -70,7 +70,6 @@ def test_a_live_figure_follows_its_slider_and_says_what_it_is_where_widgets_do_n
     slider.value = 4.0
     assert figure.data[0].y == (4.0,)
     assert "&quot;4&quot; high &amp; alone" in said.value
-    
 
 
 def test_a_presented_explorer_has_words_beside_its_widget(displayed):
