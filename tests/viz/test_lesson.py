@@ -39,6 +39,19 @@ def test_a_still_picture_carries_its_description(displayed):
     assert bundle["text/plain"] == 'One bar, "1" high & alone.'
 
 
+def test_a_still_picture_holds_no_marker_that_cannot_be_seen(displayed):
+    figure = picture()
+    marks = {"circle": "M4,0A4,4", "diamond": "M5.2,0L", "square": "M4,4H", "triangle-up": "M-4.62,2H", "star": "M"}
+    for symbol in marks:
+        marker = {"symbol": symbol, "size": [8, 0, 0]}
+        figure.add_scatter(y=[1, 2, 3], mode="lines+markers", marker=marker, showlegend=False)
+    lesson.still(figure)
+    svg = displayed[0][0]["image/svg+xml"]
+    assert svg.count('<path class="point"') == len(marks)
+    assert all(f' d="{begin}' in svg for begin in marks.values())
+    assert svg.count('class="js-line"') == len(marks)
+
+
 def test_without_a_browser_the_description_is_printed(displayed, monkeypatch, capsys):
     def no_browser(self, **settings):
         raise RuntimeError("no Chrome")

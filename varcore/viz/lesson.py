@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 import ipywidgets
@@ -16,6 +17,7 @@ from IPython.display import HTML, display
 from varcore.viz.widgets import explorer
 
 PICTURE_WIDTH = 760  # pixels
+UNSEEN = re.compile(r'<path class="point"[^>]*? d="M-?0,-?0[A-Z][^>]*/>')  # markers of size zero, most of a line's
 
 
 def show(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
@@ -38,7 +40,7 @@ def still(figure: go.Figure, *, width: int = PICTURE_WIDTH) -> None:
     except RuntimeError as error:
         print(f"No still picture here ({error}). In words: {words}")
         return
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(words)}" ', 1)
+    svg = UNSEEN.sub("", svg).replace("<svg ", f'<svg role="img" aria-label="{html.escape(words)}" ', 1)
     display({"image/svg+xml": svg, "text/plain": words}, raw=True)
 
 

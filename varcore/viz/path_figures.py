@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import plotly.graph_objects as go
 from torch import Tensor
@@ -46,8 +45,9 @@ def seed_paths(
             words.append(f"{measure}, {looks[name].label} {middle[-1]:.3g} ({low[-1]:.3g} to {high[-1]:.3g})")
         figure.update_yaxes(title_text=plain(measure), **place(index, columns))
     figure.update_xaxes(title_text="training step")
-    axis: dict[str, Any] = {"type": "log", "dtick": 1} if log_axis else {"rangemode": "tozero"}
-    figure.update_yaxes(**axis)
+    figure.update_yaxes(rangemode="tozero")  # of linear axes alone
+    if log_axis:
+        figure.update_yaxes(type="log", dtick=1)  # ticks at whole powers of ten
     legend_below(figure, -(-len(looks) // 3))
     caption = f"Line: the median of the seeds; band: the middle 90% of them.{left_out(missing)}"
     return finish(figure, "Where do the runs go?", caption, f"At the last step: {sentence(words)}")
