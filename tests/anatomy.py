@@ -164,9 +164,9 @@ def recap(cells: Cells) -> Iterator[str]:
     ending = prose(last)
     if not name.endswith("Recap"):
         yield f"the last section is 'Recap'; it is {name!r}. Repair: '## N. Recap'"
-    for wanted in ("Your guesses.", "In four lines.", "References."):
-        if f"**{wanted}**" not in ending:
-            yield f"the recap has '**{wanted}**'; it has not. Repair: begin that paragraph with it"
+    for wanted in (r"Your guesses\.", r"In \w+ lines\.", r"References\."):
+        if not re.search(rf"^\*\*{wanted}\*\*", ending, re.MULTILINE):
+            yield f"a paragraph of the recap begins with '**{wanted}**'; none does. Repair: begin it so"
     if not re.search(r"arXiv 2509\.22637.*?Eq\. [A-Z]?\.?\d", ending.partition("**References.**")[2], re.DOTALL):
         yield "references give the paper's equations by number; they do not. Repair: 'arXiv 2509.22637: Eq. 2'"
     yield from claims([page for cell in code(last) for page in outputs(cell, "text/html")])

@@ -157,7 +157,7 @@ BREAKS: dict[str, tuple[Callable[[Cells], object], str]] = {
         "committed unanswered",
     ),
     "no recap": (lambda c: put(c, "## 9. Recap", "## 9. The end"), "the last section is 'Recap'"),
-    "a prediction without answer": (lambda c: put(c, "**Your guesses.**", "Well."), "'**Your guesses.**'"),
+    "a prediction without answer": (lambda c: put(c, "**Your guesses.**", "Well."), "begins with '**Your guesses"),
     "an unnumbered reference": (
         lambda c: put(c, "2026: Eq. 2 (ELBO), 3 (posterior), 4 (gap), A.8 (best proposal)", "2026"),
         "by number",
