@@ -46,9 +46,12 @@ def test_a_rule_that_looks_at_positions_is_refused_by_counts_only():
         certified_exchangeable_question_weight(one_kept_advantages, torch.tensor([0.5]), 4)
 
 
-def test_a_rule_that_hardly_looks_at_positions_is_refused_too():
+@pytest.mark.parametrize(("slope", "scale"), [(1e-6, 1.0), (1.0, 1e-9)])
+def test_a_rule_that_hardly_looks_at_positions_is_refused_too(slope, scale):
     with pytest.raises(ValueError, match="change with the order of the rewards"):
-        certified_exchangeable_question_weight(lambda r: r * (1 + 1e-6 * torch.arange(4)), torch.tensor([0.5]), 4)
+        certified_exchangeable_question_weight(
+            lambda r: scale * r * (1 + slope * torch.arange(4)), torch.tensor([0.5]), 4
+        )
 
 
 @pytest.mark.parametrize("settings", [PAPER_GRPO, TRL_GRPO])
@@ -76,6 +79,22 @@ def test_a_rule_of_ones_own():
     assert_exact(certified_question_weight(lambda r: r.square() - 0.7, p, 4), p)
 
 
+def test_the_advantages_of_a_rule_are_constants_of_any_dtype():
+    scale, p = torch.tensor(2.0, requires_grad=True), torch.tensor([0.2, 0.7], requires_grad=True)
+    weight = certified_question_weight(lambda r: scale * r, p, 3)
+    assert_exact(weight, 2 * p)
+    assert_exact(torch.autograd.grad(weight.sum(), (p, scale), allow_unused=True)[0], [2.0, 2.0])
+    assert not certified_question_weight(lambda r: scale * r, p.detach(), 3).requires_grad
+    assert_exact(certified_question_weight(lambda r: r.to(torch.int8), p.detach(), 3), p.detach())
+
+
+def test_sums_are_taken_in_float64_whatever_the_dtype_of_p():
+    p = torch.tensor([1e-6, 0.3, 0.999], dtype=torch.float32)
+    ours = certified_exchangeable_question_weight(grpo_advantages, p, 1024)
+    exact = certified_exchangeable_question_weight(grpo_advantages, p.double(), 1024)
+    assert torch.equal(ours, exact.float())
+
+
 def test_a_rule_of_another_shape_is_refused():
     with pytest.raises(ShapeError, match=r"advantages of the rewards' shape \(8, 3\), got \(8,\)"):
         certified_question_weight(lambda r: r.mean(-1), torch.tensor([0.5]), 3)
@@ -85,3 +104,9 @@ def test_a_rule_of_another_shape_is_refused():
 def test_too_many_groups_are_refused(size):
     with pytest.raises(ValueError, match="1 <= G <= 16; got"):
         certified_question_weight(reinforce_advantages, torch.tensor([0.5]), size)
+    assert_exact(certified_question_weight(reinforce_advantages, torch.tensor([0.3]), 16), [0.3])
+
+
+def test_an_empty_group_is_refused():
+    with pytest.raises(ValueError, match=r"^certified_exchangeable_question_weight: needs a group of at least 1"):
+        certified_exchangeable_question_weight(reinforce_advantages, torch.tensor([0.5]), 0)

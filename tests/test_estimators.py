@@ -100,6 +100,11 @@ def test_accuracy_dtype_follows_floating_counts():
     assert log_accuracy_correctness(torch.tensor([1.0], dtype=torch.float32), torch.tensor([2])).dtype == torch.float32
 
 
+def test_accuracy_of_counts_in_a_small_integer_type():
+    # 200 is beyond int8: the number of answers is not squeezed into the type of the counts
+    assert_exact(log_accuracy_correctness(torch.tensor([50], dtype=torch.int8), 200), [math.log(0.25)])
+
+
 # Theorem 1, by listing
 
 

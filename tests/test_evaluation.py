@@ -223,6 +223,16 @@ def test_memory_is_bounded_by_chunks_that_cover_every_resample(monkeypatch):
     assert shapes == [(1, 200), (1, 200)]
 
 
+def test_the_default_dtype_does_not_matter():
+    values = torch.rand(50)
+    expected = bootstrap_interval(values, num_resamples=1000, seed=7)
+    torch.set_default_dtype(torch.float32)
+    try:
+        assert bootstrap_interval(values, num_resamples=1000, seed=7) == expected
+    finally:
+        torch.set_default_dtype(torch.float64)
+
+
 def test_paired_bootstrap_is_the_bootstrap_of_the_differences():
     difficulty = torch.randn(80)
     a, b = difficulty + 0.3, difficulty + 0.1 * torch.randn(80)
@@ -245,9 +255,10 @@ def test_bootstrap_refuses():
         bootstrap_interval(values, num_resamples=0, seed=0)
     with pytest.raises(ValueError, match="must be finite, got 1 that"):
         bootstrap_interval(torch.tensor([0.0, math.nan]), seed=0)
-    with pytest.raises(ValueError, match="paired_bootstrap: every value must be finite"):
-        paired_bootstrap(values, torch.full((5,), math.inf), seed=0)
-    with pytest.raises(ShapeError, match=r"B >= 2, got shape \(1,\)"):
+    for both in ((values, torch.full((5,), math.inf)), (torch.full((5,), math.nan), values)):
+        with pytest.raises(ValueError, match="paired_bootstrap: every value must be finite"):
+            paired_bootstrap(*both, seed=0)
+    with pytest.raises(ShapeError, match=r"^bootstrap_interval: .* B >= 2, got shape \(1,\)"):
         bootstrap_interval(torch.zeros(1), seed=0)
     for shape in ((5, 3), ()):
         with pytest.raises(ShapeError, match="avg_at_k"):

@@ -225,6 +225,8 @@ def test_rounding_in_the_mean_of_equal_rewards_is_not_blown_up():
     rewards = torch.full((7,), 0.1)
     assert (rewards - rewards.mean()).abs().max() > 0  # else this test tests nothing
     assert grpo_advantages(rewards, eps=0.0).tolist() == [0.0] * 7
+    beside_another = torch.stack([rewards, torch.arange(7.0)])
+    assert grpo_advantages(beside_another, eps=0.0)[0].tolist() == [0.0] * 7
 
 
 def test_rewards_too_near_each_other_for_a_variance():
@@ -240,6 +242,14 @@ def test_advantages_are_constants_of_the_rewards_dtype(advantages):
     assert advantages(rewards.float()).dtype == torch.float32
     assert advantages(torch.tensor([True, False])).dtype == torch.float64
     assert advantages(torch.tensor([1, 0])).dtype == torch.float64
+
+
+def test_losses_and_rewards_of_verdicts_have_the_dtype_of_the_numbers_beside_them():
+    verdicts, numbers = torch.tensor([True, False]), torch.tensor([0.5, 0.25], dtype=torch.float32, requires_grad=True)
+    assert rft_loss(numbers, verdicts).dtype == torch.float32
+    reward = debiased_reward(verdicts, verdicts, numbers, numbers, alpha=1.0, beta=0.5, gamma=0.0)
+    assert reward.dtype == torch.float32
+    assert not reward.requires_grad
 
 
 @pytest.mark.parametrize("advantages", ADVANTAGES)

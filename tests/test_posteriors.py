@@ -175,6 +175,10 @@ def test_vimco_has_less_variance_than_the_plain_estimator():
 
 def test_vimco_zero_weights():
     log_posterior = leaf(-1.0, -2.0, -3.0)
+    # rho = 1, 4, 0 (sum 5): the first replaced by sqrt(4*0) = 0: 4; the second by 0: 1; the third by sqrt(1*4) = 2: 7
+    loss = vimco_posterior_loss(log_posterior, torch.tensor([1.0, 4.0, 0.0]).log())
+    expected = [-(math.log(5 / total) - rho / 5) for total, rho in ((4, 1), (1, 4), (7, 0))]
+    assert_exact(torch.autograd.grad(loss, log_posterior)[0], expected)
     # only the first has weight: its others have none, baseline 0 there; the second's baseline is L of (rho, 0, 0)
     loss = vimco_posterior_loss(log_posterior, torch.tensor([0.7, -INF, -INF]))
     bound = 0.7 - math.log(3)

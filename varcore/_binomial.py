@@ -22,11 +22,10 @@ def require_group(function: str, size: int | None) -> None:
 
 
 def pull_of_counts(size: int, ddof: int, eps: float, p: Tensor) -> tuple[Tensor, Tensor]:
-    """c = 0..G and (c/G) / (std_c + eps), 0 where the group is all wrong or all right."""
-    c = torch.arange(size + 1, dtype=torch.float64, device=p.device)
+    """c = 0..G-1 successes and (c/G) / (std_c + eps), 0 where all are wrong."""
+    c = torch.arange(size, dtype=torch.float64, device=p.device)
     std = (c * (size - c) / (size * max(size - ddof, 1))).sqrt()
-    constant = (c == 0) | (c == size)
-    return c, ((c / size) / (std + eps).masked_fill(constant, 1.0)).masked_fill(constant, 0.0)
+    return c, ((c / size) / (std + eps)).masked_fill(c == 0, 0.0)
 
 
 def log_binomial(counts: Tensor, size: int, p: Tensor) -> Tensor:

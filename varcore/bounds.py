@@ -87,7 +87,7 @@ def normalized_weights(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, 
     usable trace.  K = 1: one, whatever the trace is worth.  Raises ShapeError if K = 0.
     """
     require_samples("normalized_weights", log_weights=log_weights)
-    all_zero = log_weights.detach().amax(-1, keepdim=True).isneginf()
+    all_zero = log_weights.amax(-1, keepdim=True).isneginf()
     return torch.softmax(log_weights.masked_fill(all_zero, 0.0), -1).masked_fill(all_zero, 0.0)
 
 
@@ -144,7 +144,7 @@ def log_mean_exp(log_values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch
     Not public: ``iwae_bound`` and ``log_likelihood_correctness`` are its two uses.
     """
     # The derivative of logsumexp is exp(x - logsumexp x), NaN where both are -inf: such rows never reach it.
-    all_zero = log_values.detach().amax(-1, keepdim=True).isneginf()
+    all_zero = log_values.amax(-1, keepdim=True).isneginf()
     log_sum = torch.logsumexp(log_values.masked_fill(all_zero, 0.0), -1)
     return log_sum.masked_fill(all_zero.squeeze(-1), -math.inf) - math.log(log_values.shape[-1])
 

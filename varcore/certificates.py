@@ -33,7 +33,8 @@ def certified_question_weight(
         group_size: G, at most 16; ``certified_exchangeable_question_weight`` has no limit.
         kept: rewards [S, G] -> [S] of booleans; groups for which it is False are sampled again (DAPO).
 
-    Nothing about the rule is assumed, so the curve certifies it.  Groups never kept at this p: 0.
+    Nothing about the rule is assumed, so the curve certifies it.  Groups never kept at this p: 0.  Differentiable in p
+    for 0 < p < 1 (at the ends the gradient is 0); the rule's advantages are constants.
     Raises ValueError for a G out of range, ShapeError if the rule returns another shape.
     """
     if not 1 <= group_size <= MOST_ENUMERATED:
@@ -43,7 +44,7 @@ def certified_question_weight(
         )
     bits = torch.arange(2**group_size, device=p.device)[:, None] >> torch.arange(group_size, device=p.device)
     rewards = (bits & 1).double()
-    return _certify(advantages, kept, rewards, torch.zeros(len(rewards), dtype=rewards.dtype, device=p.device), p)
+    return _certify(advantages, kept, rewards, rewards.new_zeros(len(rewards)), p)
 
 
 def certified_exchangeable_question_weight(
@@ -83,7 +84,7 @@ def _certify(
             f"certified_question_weight: the rule must return advantages of the rewards' shape {tuple(rewards.shape)}, "
             f"got {tuple(given.shape)}. It gets one group a row."
         )
-    given = given.detach().double()
+    given = given.detach()
     size = rewards.shape[-1]
     is_kept = torch.ones_like(rewards[:, 0], dtype=torch.bool) if kept is None else kept(rewards)
     right, wrong = (given * rewards).sum(-1), (given * (1.0 - rewards)).sum(-1)

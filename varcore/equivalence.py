@@ -42,7 +42,7 @@ def rft_question_weight(p: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
     For any group size: an easy question simply has more rows in the accepted set.
     """
-    return as_probability(p).clone()
+    return as_probability(p)
 
 
 def rft_one_kept_question_weight(p: Float[Tensor, "*batch"], group_size: int | None = None) -> Float[Tensor, "*batch"]:
@@ -63,7 +63,7 @@ def binary_rl_question_weight(p: Float[Tensor, "*batch"]) -> Float[Tensor, "*bat
 
     For any group size; the same as rejection sampling on all accepted rollouts.
     """
-    return as_probability(p).clone()
+    return as_probability(p)
 
 
 def rloo_question_weight(p: Float[Tensor, "*batch"], group_size: int | None = None) -> Float[Tensor, "*batch"]:
@@ -75,7 +75,7 @@ def rloo_question_weight(p: Float[Tensor, "*batch"], group_size: int | None = No
     the variance and not W.  Raises ValueError unless G >= 1.
     """
     require_group("rloo_question_weight", group_size)
-    return as_probability(p).clone()
+    return as_probability(p)
 
 
 def dr_grpo_question_weight(p: Float[Tensor, "*batch"], group_size: int | None = None) -> Float[Tensor, "*batch"]:
@@ -108,8 +108,7 @@ def grpo_question_weight(
     if group_size is None:
         return _population_grpo(p, eps)
     counts, pull = pull_of_counts(group_size, ddof, eps, p)
-    log_chances = log_binomial(counts[:-1], group_size - 1, p)
-    return (log_chances.exp() * pull[:-1]).sum(-1).to(p.dtype)
+    return (log_binomial(counts, group_size - 1, p).exp() * pull).sum(-1).to(p.dtype)
 
 
 def dapo_question_weight(
@@ -132,12 +131,11 @@ def dapo_question_weight(
     if group_size == 1:
         return 0.0 * as_probability(p)
     counts, pull = pull_of_counts(group_size, ddof, eps, p)
-    mixed = slice(1, group_size)
+    mixed = slice(1, None)  # not those with no success
     chances = normalized_weights(log_binomial(counts[mixed], group_size, p))
     misses = 1.0 - counts[mixed] / group_size
-    certain = (p == 0) | (p == 1)
-    failure = (1.0 - as_probability(p).double()).masked_fill(certain, 1.0)
-    return ((chances * pull[mixed] * misses).sum(-1) / failure).masked_fill(certain, 0.0).to(p.dtype)
+    failure = (1.0 - as_probability(p).double()).masked_fill(p == 1, 1.0)
+    return ((chances * pull[mixed] * misses).sum(-1) / failure).to(p.dtype)
 
 
 def maxrl_question_weight(p: Float[Tensor, "*batch"], group_size: int | None = None) -> Float[Tensor, "*batch"]:

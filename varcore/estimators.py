@@ -183,9 +183,8 @@ def pareto_k(log_weights: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
     ordered = normalized_weights(log_weights.detach().double()).sort(-1).values
     tail = ordered[..., -tail_size:] - ordered[..., -tail_size - 1, None]
     quartile = tail[..., int(tail_size / 4 + 0.5) - 1]
-    no_fit = (quartile < 1e-300)[..., None]  # its reciprocal is to be finite
-    shape = _generalised_pareto_shape(tail.masked_fill(no_fit, 1.0), quartile.masked_fill(no_fit[..., 0], 1.0))
-    return shape.masked_fill(no_fit[..., 0], math.inf).to(log_weights.dtype)
+    no_fit = quartile < 1e-300  # its reciprocal is to be finite
+    return _generalised_pareto_shape(tail, quartile).masked_fill(no_fit, math.inf).to(log_weights.dtype)
 
 
 def _generalised_pareto_shape(

@@ -63,7 +63,7 @@ def pass_at_k(
             f"(fewest samples: {n.min().item():g}). "
             "Draw more samples, lower k, or leave those questions out and say so."
         )
-    step = torch.arange(k, dtype=n.dtype, device=n.device)
+    step = torch.arange(k, device=n.device)
     # The factor at i = n-c is zero; the floor keeps those beyond it small, in whatever order a device multiplies.
     misses = (n[..., None] - c[..., None] - step).clamp(min=0.0) / (n[..., None] - step)
     return (1.0 - misses.prod(-1)).masked_fill(impossible, math.nan)
