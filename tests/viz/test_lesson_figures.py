@@ -67,6 +67,13 @@ def test_posterior_bars_are_the_probabilities_of_every_trace():
     assert "true posterior: most likely is a, 0.73" in figure.layout.meta["alt"]
 
 
+def test_posterior_bars_say_in_words_how_many_traces_tie_for_the_first_place():
+    values = {"prior": torch.log(doubles(0.2, 0.4, 0.4)), "q": torch.log(doubles(0.2, 0.5, 0.3))}
+    words = lesson_figures.posterior_bars(["a", "b", "c"], values).layout.meta["alt"]
+    assert "prior π(z|x): most likely is b, 0.4 (1 more as likely)" in words
+    assert words.count("as likely") == 1
+
+
 def test_posterior_bars_leave_nan_out_and_refuse_what_is_no_log_probability():
     figure = lesson_figures.posterior_bars(["a", "b"], {"q": doubles(NAN, -1.0)})
     assert "1 value is not a finite number and left out" in figure.layout.meta["caption"]

@@ -196,11 +196,12 @@ def sorted_points(figure: go.Figure, values: Tensor, drawn: Look, where: dict[st
 
 
 def bar_words(texts: Sequence[str], values: Mapping[str, Tensor], looks: Mapping[str, Look]) -> str:
-    heaviest = {name: int(logs.nan_to_num(nan=-math.inf).argmax()) for name, logs in values.items()}
-    return sentence(
-        f"{looks[name].label}: most likely is {texts[index]}, {values[name][index].exp():.3g}"
-        for name, index in heaviest.items()
-    )
+    def heaviest(logs: Tensor) -> str:
+        best = int(logs.nan_to_num(nan=-math.inf).argmax())
+        ties = int(logs.isclose(logs[best]).sum()) - 1
+        return f"{texts[best]}, {logs[best].exp():.3g}" + (f" ({ties} more as likely)" if ties > 0 else "")
+
+    return sentence(f"{looks[name].label}: most likely is {heaviest(logs)}" for name, logs in values.items())
 
 
 def bound_texts(figure: go.Figure, counts: Tensor, mean: Tensor, log_evidence: float, missing: int) -> go.Figure:
