@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from varcore.llm import processes
 from varcore.llm.checkpoints import Checkpoint
+from varcore.llm.muon import Muon
 from varcore.llm.scoring import head, response_log_probs
 from varcore.llm.templates import Ids
 
@@ -43,7 +44,7 @@ class Example:
 class TrainSettings:
     """Hyperparameters of one finetuning.
 
-    `muon` orthogonalises the update of every matrix inside the blocks (torch.optim.Muon); embeddings, norms and, with
+    `muon` orthogonalises the update of every matrix inside the blocks (varcore.llm.muon); embeddings, norms and, with
     ``muon=False``, everything else get AdamW.  The learning rate warms up linearly, then follows a cosine to zero.
     """
 
@@ -229,7 +230,7 @@ def _optimizers(model: PreTrainedModel, settings: TrainSettings) -> list[torch.o
         common = {"betas": settings.betas, "weight_decay": settings.weight_decay}
         optimizers.append(torch.optim.AdamW(rest, lr=settings.learning_rate, **common))
     if matrices:
-        muon = torch.optim.Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
+        muon = Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
         optimizers.append(muon)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = group["lr"]  # where schedulers of torch keep it too
