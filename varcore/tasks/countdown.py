@@ -126,8 +126,14 @@ def parse_question(text: str) -> tuple[list[int], int]:
 
 def running_values(operands: Sequence[int], operators: Sequence[str]) -> list[int] | None:
     """Values after each operator, from left to right; None if one leaves 0..99."""
-    values = list(itertools.accumulate(zip(operators, operands[1:], strict=True), _apply, initial=operands[0]))
-    return values if all(0 <= value <= LARGEST_VALUE for value in values) else None
+    value, *rest = operands
+    values = [value]
+    for op, right in zip(operators, rest, strict=True):
+        value = OPERATORS[op](value, right)
+        if not 0 <= value <= LARGEST_VALUE:
+            return None
+        values.append(value)
+    return values if 0 <= values[0] <= LARGEST_VALUE else None
 
 
 def write_attempt(operands: Sequence[int], operators: Sequence[str], target: int) -> str:
@@ -159,10 +165,6 @@ def _expressions_by_value(numbers: tuple[int, ...]) -> dict[int, list[str]]:
             if values is not None:
                 by_value.setdefault(values[-1], []).append(write_expression(operands, operators))
     return by_value
-
-
-def _apply(value: int, step: tuple[str, int]) -> int:
-    return OPERATORS[step[0]](value, step[1])
 
 
 def _random_questions(rng: random.Random, split: str) -> Iterator[tuple[list[int], int, random.Random]]:
