@@ -24,7 +24,7 @@ faulty code is one of the mistakes.  One task has ``kind="experiment"``.
 In the notebook each task is a heading ``### 4.2 Title (core)`` or ``(core, debugging)``, text with **Why.** and
 **Spec.**, a stub that raises NotImplementedError, and one cell each of ``check("4.2", name)``, ``hint("4.2")`` and
 ``solution("4.2")``.  Cells below that need the reader's function take ``use("4.2")``, so that a blank notebook runs.
-``tests/tutorials.py`` spells out the rest of the anatomy.
+``tests/tutorial_anatomy.py`` spells out the rest of the anatomy.
 """
 
 from __future__ import annotations
