@@ -102,6 +102,21 @@ def test_a_tutorial_that_was_worked_is_correct_and_a_restart_keeps_that(path: Pa
     assert everything in said(restarted, "progress(")[0]
 
 
+def test_a_kernel_lives_through_what_a_reader_may_write(tmp_path: Path):
+    """An exception is shown with its line, as the cell has it; an endless loop is ended by a signal."""
+    cells = [
+        "import dataclasses, torch\nfrom varcore.exercises import check, judging, task",
+        "def fails(log_weights):\n    wrong = log_weights.no_such_thing\n    return wrong",
+        'check("1.3", fails)',
+        "def endless(log_weights):\n    while True:\n        pass",
+        'judging.judge(dataclasses.replace(task.find("1.3"), seconds=0.5), endless, torch.Generator())',
+    ]
+    blank = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    ran = run([{**blank, "id": f"c{n}", "source": source} for n, source in enumerate(cells)], tmp_path)
+    assert "(line 2 of `fails`'s cell: `wrong = log_weights.no_such_thing`)" in said(ran, "check(")[0]
+    assert "did not finish within 0.5 seconds" in said(ran, "judging.judge(")[0]
+
+
 @every_tutorial
 def test_the_suspect_of_a_debugging_task_is_a_committed_mistake(path: Path):
     for task in tasks_for(path):

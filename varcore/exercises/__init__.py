@@ -15,8 +15,8 @@ A module holds one ``TASK`` (see ``Task``) and, as ordinary code:
   what is wrong and why, without the corrected line.  Two mistakes must differ on some case.  A check recognises a
   mistake by its values, so one version of it is enough.
 
-For what cases cannot say (a target reached, a property), ``examine(answer)`` returns "" or a diagnosis.  With
-``wants="value"`` the answer is a number or tensor, ``None`` in the stub, and solution, alternatives and mistakes are
+For what cases cannot say (a target reached, a property), ``examine(answer, generator)`` returns "" or a diagnosis.
+With ``wants="value"`` the answer is a number or tensor, ``None`` in the stub, and solution, alternatives and mistakes are
 functions without arguments that return it: the module writes ``def my_number():``, the notebook ``my_number = None``.
 One task has ``kind="debugging"``: the cell before its stub shows the faulty function as ``def suspect(...)``, and the
 faulty code is one of the mistakes.  One task has ``kind="experiment"``.
@@ -36,7 +36,7 @@ import torch
 
 from varcore.exercises import record
 from varcore.exercises.judging import judge
-from varcore.exercises.showing import Folded, Line, Verdict, hint_of, solution_of
+from varcore.exercises.showing import Folded, Hints, Line, Verdict, hints_of, solution_of
 from varcore.exercises.task import Case, Task, find, tasks_of
 
 __all__ = ["Case", "Task", "check", "hint", "progress", "solution", "use"]
@@ -65,12 +65,11 @@ def check(name: str, answer: Any) -> Verdict:
     return Verdict(task, verdict.outcome, notes=(*verdict.notes, *filter(None, [remark])))
 
 
-def hint(name: str) -> Folded:
-    """The next of three hints: the idea, the formula, the code with gaps; after that the last one again."""
+def hint(name: str) -> Hints:
+    """Each call adds the next of three hints, folded: the idea, the formula, the code with gaps."""
     task = find(name)
-    stage = min(_stages.get(name, 0), 2)
-    _stages[name] = stage + 1
-    return hint_of(task, stage)
+    _stages[name] = min(_stages.get(name, 0) + 1, 3)
+    return hints_of(task, _stages[name])
 
 
 def solution(name: str) -> Folded:

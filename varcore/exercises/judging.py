@@ -37,7 +37,7 @@ def judge(task: Task, answer: Any, generator: torch.Generator) -> Verdict:
             return Verdict(task, "not attempted", seen[0].fault)
         because = _compared(task, cases, seen) or _repeated(answer, cases[0], seen[0], session)
     if not because and examine is not None:
-        examined = session.try_out(answer, lambda: examine(answer))
+        examined = session.try_out(answer, lambda: examine(answer, generator))
         if not examined.attempted:
             return Verdict(task, "not attempted", examined.fault)
         because = examined.fault or examined.value

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from varcore.exercises.task import Case
 
+CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # relative, absolute
 MOST_PRINTED = 500  # characters of the reader's own printing that are shown
 
 
@@ -108,7 +109,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
-        close = 1e-9 if a.dtype == torch.float64 else 1e-4 if a.dtype.is_floating_point else 0.0
+        close = CLOSE.get(a.dtype, 0.0)
         return torch.allclose(a.detach(), b.detach(), rtol=close, atol=close, equal_nan=True)
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))

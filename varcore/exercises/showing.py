@@ -72,11 +72,28 @@ class Line:
         return boxed(inline(self.text), "")
 
 
-def hint_of(task: Task, stage: int) -> Folded:
-    """Hint number `stage` of a task: 0, 1 or 2."""
-    after = f'hint("{task.name}") again gives the next' if stage < 2 else f'the last; solution("{task.name}") is left'
-    summary = f"Hint {stage + 1} of 3 for {task.name}: {STAGES[stage]} ({after})"
-    return Folded(summary, (("", task.hints[stage], stage == 2),))
+@dataclass(frozen=True, repr=False)
+class Hints:
+    """The hints given so far, each folded by itself, and what comes next."""
+
+    parts: tuple[Folded | Line, ...]
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self.parts))
+
+    def _repr_html_(self) -> str:
+        return "".join(part._repr_html_() for part in self.parts)
+
+
+def hints_of(task: Task, count: int) -> Hints:
+    """The first `count` hints of a task."""
+    given = zip(STAGES, task.hints[:count], strict=False)
+    folds = [
+        Folded(f"Hint {number} of 3 for {task.name}: {stage}", (("", text, number == 3),))
+        for number, (stage, text) in enumerate(given, 1)
+    ]
+    after = f'For the next hint, run hint("{task.name}") again.' if count < 3 else "There are no more hints."
+    return Hints((*folds, Line(after)))
 
 
 def solution_of(task: Task) -> Folded:

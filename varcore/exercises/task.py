@@ -42,7 +42,7 @@ class Task:
         alternatives: other code that is right.
         mistakes: code that is wrong; its docstring completes "wrong, because ...".
         cases: fresh random calls on which the answer must do as the solution does, from the plainest to the oddest.
-        examine: what else must hold: given the answer, "" or what completes "wrong, because ...".
+        examine: what else must hold: given the answer and a generator, "" or what completes "wrong, because ...".
         wants: whether the answer is a function or a value.
         library: the function of varcore that does the same, e.g. "varcore.elbo".
         seconds: time that the answer may take, over all cases.
@@ -56,7 +56,7 @@ class Task:
     mistakes: tuple[Callable[..., Any], ...]
     alternatives: tuple[Callable[..., Any], ...] = ()
     cases: Callable[[torch.Generator], list[Case]] | None = None
-    examine: Callable[[Any], str] | None = None
+    examine: Callable[[Any, torch.Generator], str] | None = None
     kind: Literal["", "debugging", "experiment"] = ""
     wants: Literal["function", "value"] = "function"
     library: str = ""

@@ -10,7 +10,7 @@ from varcore.exercises.task import Task
 COPY, SHARE, NUM_TRACES, TARGET = 1, 0.5, 8, 0.06
 
 
-def examine(q):
+def examine(q, generator):
     wanted = f"a tensor or list of {len(LOG_PRIOR)} probabilities"
     if isinstance(q, Tensor) and q.shape != LOG_PRIOR.shape:
         return f"its shape is {tuple(q.shape)}; it should be {wanted}."
