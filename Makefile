@@ -10,7 +10,7 @@ VLLM := .venv-vllm
 
 help:
 	@echo 'make demo      run the method on a tiny model (CPU, minutes) and write its report; again: it goes on from there'
-	@echo 'make lab       JupyterLab on notebooks/'
+	@echo 'make lab       JupyterLab on notebooks/ and tutorials/'
 	@echo 'make test      the tests, then every notebook from top to bottom'
 	@echo 'make check     ruff, pyright and the notebook rules; says nothing when all is well'
 	@echo 'make bench     benchmarks/rates.py, maths.py and redraw.py (the long one by name: benchmarks/tiny_methods.py)'
@@ -37,10 +37,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest tests
-	$(BIN)/pytest --nbmake --nbmake-timeout=1200 notebooks
+	$(BIN)/pytest --nbmake --nbmake-timeout=1200 notebooks tutorials
 
 lab: $(STAMP)
-	$(BIN)/jupyter-lab notebooks
+	$(BIN)/jupyter-lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .

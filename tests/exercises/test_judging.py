@@ -1,0 +1,81 @@
+"""What a reader is told whose mistake nobody foresaw, and a task that judges by `examine` alone."""
+
+import itertools
+
+import pytest
+import torch
+
+from varcore.exercises.judging import judge
+from varcore.exercises.task import Case, Task, find
+
+
+def said(answer, task: Task | None = None) -> str:
+    return judge(task or find("1.3"), answer, torch.Generator().manual_seed(0)).because
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x: x.mean(-1).tolist(), "on three questions of four traces it returns a value of type list, where the"),
+        (lambda x: x.mean(-1, keepdim=True), "the result has shape (3, 1), where the spec asks for (3,)"),
+        (lambda x: x.mean(-1).float(), "the result has dtype torch.float32, where the spec asks for torch.float64"),
+        (lambda x: x.mean(-1) * float("nan"), "the result is NaN"),
+        (lambda x: x.mean(-1) + 1, "the value is off by up to 1."),
+        (
+            lambda x: x.mean(-1).nan_to_num(neginf=-9.0),
+            "on a trace of weight zero the value is -9 where it should be -inf",
+        ),
+        (lambda x: x.mean(-1) - (torch.inf if x.ndim > 2 else 0), "is -inf where it should be finite"),
+        (lambda x: x.mean(-1).detach(), "the value is right, but carries no gradient"),
+        (lambda x: x.mean(-1) + x[..., 0] - x[..., 0].detach(), "its gradient in `log_weights` is not"),
+        (lambda x: x.mean(-1) if x.ndim == 2 else x.foo, "on one question of five traces it raises AttributeError"),
+    ],
+)
+def test_an_unforeseen_mistake_is_described(answer, words: str):
+    assert words in said(answer)
+
+
+def test_the_sign_is_noticed_where_no_mistake_has_it():
+    assert "the sign is wrong" in said(lambda values: -torch.logsumexp(values, -1), find("1.1"))
+
+
+def test_a_second_value_for_the_same_input_is_noticed():
+    calls = itertools.count()
+    cases = len(find("1.3").cases(torch.Generator()))  # type: ignore[misc]
+    assert "called again with the same input" in said(lambda x: x.mean(-1) + (next(calls) >= cases))
+
+
+def test_a_stub_for_some_inputs_is_wrong():
+    def half(log_weights):
+        if log_weights.ndim > 2:
+            raise NotImplementedError
+        return log_weights.mean(-1)
+
+    assert "of shape (2, 3, 4) it still raises NotImplementedError" in said(half)
+
+
+def test_values_that_are_no_tensors_are_compared_too():
+    def solution(words):
+        return {word: len(word) for word in words}
+
+    task = Task(
+        name="9.1",
+        title="Lengths",
+        tier="core",
+        hints=("a", "b", "c"),
+        solution=solution,
+        mistakes=(),
+        cases=lambda generator: [Case("two words", (["a", "bcd"],))],
+    )
+    assert said(lambda words: {word: len(word) for word in words}, task) == ""
+    assert (
+        said(lambda words: {word: 1 for word in words}, task)
+        == "on two words it returns something else than the spec says."
+    )
+    assert "it returns a value of type list" in said(list, task)
+
+
+def test_an_examined_value_that_raises_is_wrong():
+    assert "it should be a tensor or list of 6 probabilities" in said("abc", find("1.8"))
+    assert "its shape is (3,)" in said(torch.ones(3), find("1.8"))
+    assert "negative" in said([float("nan")] * 6, find("1.8"))
