@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from varcore.llm.engines.serving import RANKS, read_adapter, serve_command, start_options
+from varcore.llm.engines.vllm_engine import VLLMSampler, close_engine, open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
+from varcore.llm.export import merge
+from varcore.llm.run import RunDirectory
 from varcore.llm.sampling import Request, Sample
 from varcore.llm.scoring import score
 
@@ -66,6 +70,22 @@ def test_one_server_draws_with_two_adapters_at_the_same_time(adapter_server, fol
     with ThreadPoolExecutor(len(roles)) as threads:
         for role, samples in zip(roles, threads.map(draw, roles), strict=True):
             assert distance(samples, shared.use(role)) < FLOAT32
+
+
+@pytest.mark.vllm
+def test_a_merged_model_is_one_that_vllm_loads_by_its_path(folder, shared, adapters, miniature, tmp_path):
+    RunDirectory(tmp_path / "run", miniature(lora_rank=4)).close()
+    for role, place in (("base", folder), ("tokenizer", folder), ("pi0", adapters["pi0"])):
+        shutil.copytree(place, tmp_path / "run" / "models" / role)
+    merge(tmp_path / "run", "pi0", tmp_path / "plain")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of vLLM's own imports
+        engine = open_engine(tmp_path / "plain", kv_cache_memory_bytes=2**28)
+    try:
+        samples = VLLMSampler(engine, temperature=0.7, max_tokens=12, stop=(3,)).sample(requests())
+    finally:
+        close_engine(engine)
+    assert distance(samples, shared.use("pi0")) < FLOAT32
 
 
 def test_an_adapter_is_known_by_its_place_and_its_files(adapters, tmp_path):
