@@ -96,6 +96,19 @@ def test_view_writes_one_page(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "Open it in a browser" in capsys.readouterr().out
 
 
+def test_export_writes_a_folder_and_merge_says_why_it_does_not(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "vr"
+    assert main(["export", str(run), "--role", "vr", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"Wrote {out}: the model of vr.\n"
+    assert (out / "model.safetensors").read_bytes() == (run / "models" / "vr" / "model.safetensors").read_bytes()
+    assert main(["merge", str(run), "--role", "vr", "--out", str(tmp_path / "other")]) == 1
+    assert "is a whole model, with no adapter to merge. Use varcore export" in capsys.readouterr().err
+    assert main(["export", str(run), "--role", "pi0", "--out", str(tmp_path / "pi0"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "model"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -108,6 +121,8 @@ def test_view_writes_one_page(run: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["view", "nowhere"], "is not a run of varcore"),
         (["weigh", "nowhere"], "is not a run of varcore"),
         (["eval", "nowhere"], "is not a run of varcore"),
+        (["export", "nowhere", "--role", "vr", "--out", "mine"], "is not a run of varcore"),
+        (["merge", "nowhere", "--role", "vr", "--out", "mine"], "is not a run of varcore"),
     ],
 )
 def test_errors_say_what_is_wrong_and_write_nothing(

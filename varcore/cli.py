@@ -1,4 +1,4 @@
-"""The command line: ``varcore run | eval | weigh | view | doctor``."""
+"""The command line: ``varcore run | eval | weigh | view | export | merge | doctor``."""
 
 from __future__ import annotations
 
@@ -82,6 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     view = commands.add_parser("view", parents=[common], help="write RUN/report.html, one self-contained page")
     view.add_argument("run", type=Path)
     view.set_defaults(command=_view)
+
+    taken = argparse.ArgumentParser(add_help=False)
+    taken.add_argument("run", type=Path)
+    taken.add_argument("--role", required=True, help="pi0, q1, or a method's name")
+    taken.add_argument("--out", type=Path, required=True, help="new folder for the model")
+    export = commands.add_parser("export", parents=[common, taken], help="copy a model, or an adapter, out of a run")
+    export.set_defaults(command=_export)
+    merge = commands.add_parser("merge", parents=[common, taken], help="write an adapter and its base as one model")
+    merge.set_defaults(command=_merge)
 
     doctor = commands.add_parser("doctor", parents=[common], help="is this machine ready, and how long will it take?")
     doctor.add_argument("--preset", help="instead: what a run of this preset on Qwen3 needs, and whether all fits")
@@ -182,6 +191,28 @@ def _view(arguments: argparse.Namespace) -> int:
         print(json.dumps({"report": str(path), "bytes": size}))
     else:
         print(f"Wrote {path} ({size / 1e6:.1f} MB). Open it in a browser; it needs no network.")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from varcore.llm.export import export
+
+    return _show_written(export(arguments.run, arguments.role, arguments.out), arguments.json)
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from varcore.llm.export import merge
+
+    return _show_written(merge(arguments.run, arguments.role, arguments.out), arguments.json)
+
+
+def _show_written(written: dict[str, Any], as_json: bool) -> int:
+    over = f" over {written['base']}" if written["kind"] == "adapter" else ""
+    print(
+        json.dumps(written)
+        if as_json
+        else f"Wrote {written['folder']}: the {written['kind']} of {written['role']}{over}."
+    )
     return 0
 
 

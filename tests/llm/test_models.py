@@ -12,7 +12,6 @@ from varcore.llm.models import Models
 from varcore.llm.presets import PRESETS, override, preset
 from varcore.llm.scoring import score
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
-from varcore.llm.workbench import check_engine
 from varcore.tasks.schemas import SCHEMAS
 
 STRATOS = {
@@ -145,12 +144,6 @@ def test_models_that_do_not_fit_are_refused(own, tmp_path, miniature):
     small.save_pretrained(tmp_path / "small")
     with pytest.raises(ValueError, match=r"370 tokens and the model .* a vocabulary of 100"):
         Models(tmp_path, miniature(model=str(tmp_path / "small")), tokenizer).get("base")
-
-
-@pytest.mark.parametrize("engine", ["server", "vllm"])
-def test_engines_that_draw_from_whole_models_are_refused_for_adapters(miniature, engine):
-    with pytest.raises(ValueError, match=rf"engine {engine} draws from whole models"):
-        check_engine(miniature(lora_rank=2, engine=engine), ["http://127.0.0.1:9"])
 
 
 def test_presets_of_the_paper():

@@ -32,6 +32,13 @@ class Models:
             return self.config.model
         return self.folder / role
 
+    def files(self, role: str) -> tuple[str, Path | None]:
+        """What an engine reads for `role`: a model's folder or its name on the hub, and the folder of an adapter."""
+        is_adapter = self.config.lora_rank and role != "base"
+        path = Path(self.path("base" if is_adapter else role))
+        model = str(path.resolve()) if path.exists() else str(path)
+        return model, self.folder / role if is_adapter else None
+
     def get(self, role: str) -> PreTrainedModel:
         """The model of `role`, as it was saved last."""
         if self.config.lora_rank and role != "base":

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from varcore.llm import ledger, processes, storage
 from varcore.llm.engines.drafts import EngineError
+from varcore.llm.engines.serving import RANKS
 from varcore.llm.engines.vllm_engine import INSTALL, VLLMSampler, close_engine, open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
 from varcore.llm.models import Models
@@ -42,7 +43,7 @@ class Workbench:
     train: list[Question]
     models: Models
     servers: tuple[str, ...] = ()
-    vllm: tuple[str, Any] | None = None  # the role whose model an engine holds, and the engine
+    vllm: tuple[str, Any] | None = None  # the model that an engine holds, and the engine
 
     @property
     def config(self) -> Config:
@@ -54,7 +55,7 @@ class Workbench:
 
     def save_model(self, role: str, model: PreTrainedModel) -> None:
         self.models.save(role, model)
-        if self.vllm and self.vllm[0] == role:  # it holds the old weights
+        if self.vllm and self.models.files(role) == (self.vllm[0], None):  # it holds the old weights
             self._end_engine()
 
     def shard_paths(self, round_: int, source: str) -> list[Path]:
@@ -78,10 +79,12 @@ class Workbench:
             "stop": stop,
             "advance": self.reporter.begin(requests, "samples"),
         }
+        if self.config.engine != "transformers":
+            model, settings["adapter"] = self.models.files(role)
         if self.config.engine == "vllm":
-            return VLLMSampler(self._engine(role), **settings)
+            return VLLMSampler(self._engine(model), **settings)
         if self.config.engine == "server":
-            return VLLMServerSampler(self.servers, str((self.run.path / "models" / role).resolve()), **settings)
+            return VLLMServerSampler(self.servers, model, dtype=self.config.dtype, **settings)
         return TransformersSampler(self.model(role), batch_size=self.config.batch_size, **settings)
 
     def close(self) -> None:
@@ -94,20 +97,20 @@ class Workbench:
             close_engine(self.vllm[1])
         self.vllm = None
 
-    def _engine(self, role: str) -> Any:
+    def _engine(self, model: str) -> Any:
         """One engine at a time: each takes most of a GPU's memory."""
-        if self.vllm is None or self.vllm[0] != role:
+        if self.vllm is None or self.vllm[0] != model:
             self._end_engine()
-            self.vllm = role, open_engine(self.run.path / "models" / role)
+            self.vllm = model, open_engine(model, lora_rank=self.config.lora_rank, dtype=self.config.dtype)
         return self.vllm[1]
 
 
 def check_engine(config: Config, servers: Sequence[str]) -> None:
     """EngineError or ValueError if the config's engine is not at hand."""
-    if config.lora_rank and config.engine != "transformers":
+    if config.engine != "transformers" and config.lora_rank > RANKS[-1]:
         raise ValueError(
-            f"The engine {config.engine} draws from whole models, and lora_rank = {config.lora_rank} keeps adapters. "
-            "Use --engine transformers with adapters, or lora_rank 0."
+            f"vLLM draws with adapters up to rank {RANKS[-1]}, got lora_rank = {config.lora_rank}. Use a smaller one, "
+            "or --engine transformers."
         )
     if config.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise EngineError(f"The engine vllm is not installed. {INSTALL}")

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fake_server import FakeServer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from varcore.llm.adapters import LoraSettings, SharedBase
+from varcore.llm.engines.serving import serve_command
 from varcore.llm.engines.vllm_engine import VLLMSampler, close_engine, open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
 from varcore.llm.sampling import Sampler, TransformersSampler
@@ -59,20 +62,20 @@ def engine(folder) -> Iterator[Any]:
 
 
 class Server:
-    """A `vllm serve` on a loopback port, and the processes it starts."""
+    """What a start command that errors name starts, on another loopback port; and the processes it starts."""
 
-    def __init__(self, folder: Path, log: Path):
+    def __init__(self, command: str, log: Path):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url, self.log = f"http://127.0.0.1:{port}", log
-        command = [Path(sys.executable).with_name("vllm"), "serve", folder, "--host", "127.0.0.1", "--port", port]
-        options = ["--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", 2**28]
-        options += ["--logprobs-mode", "processed_logprobs", "--no-enable-chunked-prefill"]
+        assert "--port 8000 " in command
+        found = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                [str(part) for part in command + options],
-                env={**os.environ, "VLLM_NO_USAGE_STATS": "1"},
+                command.replace("--port 8000 ", f"--port {port} "),
+                shell=True,
+                env={**os.environ, "VLLM_NO_USAGE_STATS": "1", "PATH": found},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -97,7 +100,7 @@ class Server:
 def servers(folder, tmp_path_factory) -> Iterator[list[Server]]:
     """Two replicas.  Only the first is there for every test: the second is killed by one of them."""
     logs = tmp_path_factory.mktemp("servers")
-    started = [Server(folder, logs / f"{index}.log") for index in range(2)]
+    started = [Server(serve_command(str(folder), "float32"), logs / f"{index}.log") for index in range(2)]
     try:
         for server in started:
             server.wait()
@@ -105,6 +108,21 @@ def servers(folder, tmp_path_factory) -> Iterator[list[Server]]:
     finally:
         for server in started:
             server.kill()
+
+
+@pytest.fixture
+def start_server(tmp_path) -> Iterator[Callable[[str], Server]]:
+    """Runs a start command until the server is well; stops it after the test."""
+    started = []
+
+    def start(command: str) -> Server:
+        started.append(Server(command, tmp_path / f"server{len(started)}.log"))
+        started[-1].wait()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 ENGINES = ["transformers", *(pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "server"))]
@@ -123,6 +141,70 @@ def make_sampler(request, folder) -> Callable[..., Sampler]:
         return VLLMServerSampler([request.getfixturevalue("servers")[0].url], str(folder), **settings)
 
     return make
+
+
+# ---- adapters ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def shared(folder) -> SharedBase:
+    """The saved model with two adapters of rank 4 that are far from it and from each other."""
+    shared = SharedBase(AutoModelForCausalLM.from_pretrained(folder).eval(), LoraSettings(rank=4, alpha=8))
+    for seed, role in enumerate(("pi0", "q1")):
+        model = shared.begin(role, None, seed)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name and parameter.requires_grad:
+                    parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return shared
+
+
+@pytest.fixture(scope="session")
+def adapters(shared, tmp_path_factory) -> dict[str, Path]:
+    """Folders of the two, by role."""
+    folders = {role: tmp_path_factory.mktemp("adapters") / role for role in ("pi0", "q1")}
+    for role, place in folders.items():
+        shared.save(role, place)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def adapter_engine(folder) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine = open_engine(folder, lora_rank=4, kv_cache_memory_bytes=2**28)
+    yield engine
+    close_engine(engine)
+
+
+@pytest.fixture(scope="session")
+def adapter_server(folder, tmp_path_factory) -> Iterator[Server]:
+    server = Server(serve_command(str(folder), "float32", 4), tmp_path_factory.mktemp("servers") / "adapters.log")
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(params=ENGINES)
+def make_adapter_sampler(request, folder, shared) -> Callable[..., Sampler]:
+    """Makes samplers of one of the three kinds that draw with the adapter in a folder."""
+
+    def make(adapter: Path, **settings) -> Sampler:
+        settings = {"temperature": 0.7, "max_tokens": 12, "stop": (3,), **settings}
+        if request.param == "transformers":
+            return TransformersSampler(shared.read("read", adapter), **settings)
+        if request.param == "vllm":
+            return VLLMSampler(request.getfixturevalue("adapter_engine"), adapter=adapter, **settings)
+        url = request.getfixturevalue("adapter_server").url
+        return VLLMServerSampler([url], str(folder), adapter=adapter, **settings)
+
+    return make
+
+
+# ---- fakes -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -30,10 +30,22 @@ class FakeServer:
         dies_after: completions after which nothing is answered any more, /health included.
         statuses: of the first completions, instead of an answer.
         change: a function that spoils an answer, given it and the request.
+        loading: the status that answers a request to read an adapter.
+        adapters: names of those that it has read.
     """
 
-    def __init__(self, model: str = "m", *, dies_after: float = math.inf, statuses: tuple[int, ...] = (), change=None):
+    def __init__(
+        self,
+        model: str = "m",
+        *,
+        dies_after: float = math.inf,
+        statuses: tuple[int, ...] = (),
+        change=None,
+        loading: int = 404,
+        adapters: tuple[str, ...] = (),
+    ):
         self.model, self.dies_after, self.statuses, self.change = model, dies_after, list(statuses), change
+        self.loading, self.adapters, self.loads = loading, list(adapters), []
         self.bodies: list[dict[str, Any]] = []  # of completions asked for, those of the first look excepted
         self.looks: Counter[str] = Counter()
         self.lock = threading.Lock()
@@ -42,11 +54,13 @@ class FakeServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 fake.looks[self.path] += 1
-                listed = {"data": [{"id": fake.model, "max_model_len": 64}]}
-                self.reply(200, listed if self.path == "/v1/models" else {})
+                listed = [{"id": fake.model, "max_model_len": 64}]
+                listed += [{"id": name, "max_model_len": None} for name in fake.adapters]
+                self.reply(200, {"data": listed} if self.path == "/v1/models" else {})
 
             def do_POST(self) -> None:
-                self.reply(*fake.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.reply(*(fake.load(body) if self.path == "/v1/load_lora_adapter" else fake.answer(body)))
 
             def reply(self, status: int, content: Any) -> None:
                 if fake.dead:
@@ -70,7 +84,15 @@ class FakeServer:
     def dead(self) -> bool:
         return len(self.bodies) > self.dies_after
 
+    def load(self, body: dict[str, Any]) -> tuple[int, Any]:
+        self.loads.append(body)
+        if self.loading == 200:
+            self.adapters.append(body["lora_name"])
+        return self.loading, {"detail": "as ordered"}
+
     def answer(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if body["model"] not in (self.model, *self.adapters):
+            return 404, {"error": {"message": f"The model {body['model']} does not exist."}}
         with self.lock:
             if "seed" in body:
                 self.bodies.append(body)
@@ -79,7 +101,7 @@ class FakeServer:
         ids = draw(body.get("seed", 0), body.get("stop_token_ids", []), body["max_tokens"])
         top = [{f"token_id:{rank}": -rank / body["temperature"] for rank in range(6)}]
         choice = {"token_ids": ids, "logprobs": {"token_logprobs": [LOG_PROB] * len(ids), "top_logprobs": top}}
-        answer = {"model": self.model, "choices": [choice]}
+        answer = {"model": body["model"], "choices": [choice]}
         if self.change:
             self.change(answer, body)
         return 200, answer

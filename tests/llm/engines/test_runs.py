@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import re
+from pathlib import Path
 
 import pytest
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from varcore.llm import algorithm, ledger, storage, workbench
@@ -50,7 +53,9 @@ def test_a_run_whose_server_is_missing_stops_with_the_command_and_goes_on_elsewh
     other = fake(model="another")
     with pytest.raises(EngineError) as error:
         algorithm.run(path, config, quiet, [other.url])
-    assert f"vllm serve {(path / 'models' / 'pi0').resolve()} --port 8000 --dtype float32" in str(error.value)
+    assert f": vllm serve {(path / 'models' / 'pi0').resolve()} --host 127.0.0.1 --port 8000 --dtype float32" in str(
+        error.value
+    )
     done = storage.read_json(path / "state.json")["done"]
     assert done[-1] == "train-reasoner-sft"
     serving = [fake(model=str((path / "models" / role).resolve())) for role in ("pi0", "sft")]
@@ -64,9 +69,10 @@ def test_a_model_that_is_trained_again_is_not_drawn_from_the_old_engine(open_ben
     closed = []
     monkeypatch.setattr(workbench, "close_engine", closed.append)
     bench = open_bench()
-    bench.vllm = ("pi0", "engine")
+    bench.vllm = (bench.models.files("pi0")[0], "engine")
     bench.save_model("q1", make_model())
     assert closed == []
+    assert bench.vllm is not None
     bench.save_model("pi0", make_model())
     assert (closed, bench.vllm) == (["engine"], None)
 
@@ -99,16 +105,68 @@ def test_a_run_from_before_there_were_engines_goes_on_with_transformers(tmp_path
         RunDirectory(run.path, miniature(engine="server"))
 
 
+def test_a_run_with_adapters_asks_for_its_base_and_the_role(open_bench, shared, fake, tmp_path):
+    models = tmp_path.resolve() / "run" / "models"
+    server = fake(model=str(models / "base"), loading=200)
+    bench = open_bench(server.url, engine="server", lora_rank=4)
+    shared.save("pi0", models / "pi0")
+    bench.sampler("pi0", (3,), 20, 1, 1.0).sample([Request((5,), 1)])
+    assert [body["lora_path"] for body in server.loads] == [str(models / "pi0")]
+    assert bench.models.files("base") == (str(models / "base"), None)
+
+
+def test_a_rank_beyond_what_vllm_holds_is_refused(tmp_path, quiet, miniature):
+    with pytest.raises(ValueError, match=r"adapters up to rank 512, got lora_rank = 513.*--engine transformers"):
+        algorithm.run(tmp_path / "run", miniature(engine="server", lora_rank=513), quiet, ["http://127.0.0.1:8000"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def assert_recorded_as_scored(path: Path, file: str, model) -> None:
+    """log q of a ledger's traces, which differ, within 1e-4 of what our scorer gives."""
+    rows = ledger.check(storage.read_table(path / "ledger" / file)).to_pylist()
+    pairs = [(tuple(row["proposal_prompt_ids"]), tuple(row["trace_ids"])) for row in rows]
+    assert len({ids for _, ids in pairs}) > len(pairs) // 2, "the traces of a question differ"
+    temperature = storage.read_json(path / "config.json")["temperature"]
+    for row, expected in zip(rows, score(model, pairs, temperature=temperature), strict=True):
+        assert row["log_q"] == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.vllm
 @pytest.mark.filterwarnings("ignore")  # those of vLLM's own imports
 def test_a_run_with_vllm_records_what_the_scorer_gives(tmp_path, start_run):
     path, results = start_run(tmp_path / "run", engine="vllm", methods=["rft"])
     assert set(results["methods"]) == {"pi0", "rft"}
     model = AutoModelForCausalLM.from_pretrained(path / "models" / "pi0").eval()
-    rows = ledger.check(storage.read_table(path / "ledger" / "round1-prior-000.parquet")).to_pylist()
-    pairs = [(tuple(row["prompt_ids"]), tuple(row["trace_ids"])) for row in rows]
-    assert len({ids for _, ids in pairs}) > len(pairs) // 2, "the traces of a question differ"
-    temperature = storage.read_json(path / "config.json")["temperature"]
-    for row, expected in zip(rows, score(model, pairs, temperature=temperature), strict=True):
-        assert row["log_q"] == pytest.approx(expected, abs=1e-4)
+    assert_recorded_as_scored(path, "round1-prior-000.parquet", model)
     assert "vllm" in storage.read_json(path / "environment.json")["packages"]
+
+
+def with_adapter(path: Path, role: str):
+    base = AutoModelForCausalLM.from_pretrained(path / "models" / "base").eval()
+    return PeftModel.from_pretrained(base, str(path / "models" / role)).get_base_model()
+
+
+@pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_with_adapters_and_vllm_records_what_the_scorer_gives(tmp_path, start_run):
+    path, results = start_run(tmp_path / "run", engine="vllm", lora_rank=4, methods=["vr"])
+    assert set(results["methods"]) == {"pi0", "vr"}
+    assert_recorded_as_scored(path, "round1-prior-000.parquet", with_adapter(path, "pi0"))
+    assert_recorded_as_scored(path, "round1-posterior-000.parquet", with_adapter(path, "q1"))
+
+
+@pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_that_a_run_prints_starts_the_server_that_it_goes_on_with_to_its_end(
+    tmp_path, quiet, miniature, miniature_world, start_server
+):
+    """With adapters one server is enough: each is handed over when its turn comes."""
+    path, config = tmp_path / "run", miniature(engine="server", lora_rank=4, methods=["vr"])
+    with pytest.raises(EngineError) as error:
+        algorithm.run(path, config, quiet, ["http://127.0.0.1:1"])
+    (command,) = re.findall(r"Start one: (.*); name its address", str(error.value))
+    server = start_server(command)
+    results = algorithm.run(path, config, quiet, [server.url])
+    assert set(results["methods"]) == {"pi0", "vr"}
+    assert_recorded_as_scored(path, "round1-prior-000.parquet", with_adapter(path, "pi0"))
+    assert_recorded_as_scored(path, "round1-posterior-000.parquet", with_adapter(path, "q1"))

@@ -11,6 +11,7 @@ from fake_server import LOG_PROB, FakeServer, draw
 
 from varcore.llm.engines import replicas
 from varcore.llm.engines.drafts import EngineError, fold_seed
+from varcore.llm.engines.serving import read_adapter
 from varcore.llm.engines.vllm_server import VLLMServerSampler
 from varcore.llm.sampling import Request, Sample
 
@@ -192,6 +193,44 @@ def test_a_prompt_beyond_the_servers_context_is_not_sent(fake):
     with pytest.raises(ValueError, match=r"Request 1: a prompt of 45 tokens and 20 more .* context of 64"):
         sampler(server).sample([REQUESTS[0], Request((5,) * 45, 1)])
     assert server.bodies == []
+
+
+# ---- adapters ----------------------------------------------------------------------------------------------------
+
+
+def with_adapter(folder, *servers: FakeServer) -> VLLMServerSampler:
+    return sampler(*servers, adapter=folder)
+
+
+def test_a_server_is_handed_the_adapter_once_and_asked_for_it(fake, adapters):
+    server, name = fake(loading=200), read_adapter(adapters["pi0"]).name
+    for _ in range(2):
+        assert with_adapter(adapters["pi0"], server).sample(REQUESTS[:5]) == [expected(r) for r in REQUESTS[:5]]
+    assert server.loads == [{"lora_name": name, "lora_path": str(adapters["pi0"].resolve())}]
+    assert {body["model"] for body in server.bodies} == {name}
+
+
+def test_an_adapter_that_another_process_has_just_handed_over_is_there(fake, adapters, monkeypatch):
+    """vLLM answers 400 to the second of two that ask at the same time."""
+    server, name = fake(loading=400), read_adapter(adapters["pi0"]).name
+    refuse = server.load
+    monkeypatch.setattr(server, "load", lambda body: (server.adapters.append(name), refuse(body))[1])
+    assert with_adapter(adapters["pi0"], server).sample(REQUESTS[:1]) == [expected(REQUESTS[0])]
+    assert len(server.loads) == 1
+
+
+def test_a_server_that_does_not_read_adapters_is_named_with_the_command_that_does(fake, adapters):
+    deaf, other = fake(loading=404), fake(model="n", loading=200)
+    with pytest.raises(EngineError) as error:
+        with_adapter(adapters["pi0"], deaf, other).sample(REQUESTS[:1])
+    assert f"{deaf.url} (serves m, and does not read the adapter: status 404" in str(error.value)
+    assert f"{other.url} (serves n)" in str(error.value)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve m " in str(error.value)
+    assert "--enable-lora --max-lora-rank 8" in str(error.value)
+    assert other.loads == [], "it holds another model"
+    assert with_adapter(adapters["pi0"], deaf, fake(loading=200)).sample(REQUESTS[:5]) == [
+        expected(request) for request in REQUESTS[:5]
+    ]
 
 
 # ---- real servers ------------------------------------------------------------------------------------------------

@@ -10,15 +10,19 @@ from typing import Any
 import httpx2
 
 from varcore.llm.engines.drafts import WHOLE_DISTRIBUTION, EngineError, saved_dtype
+from varcore.llm.engines.serving import LOG_PROBS, Adapter, serve_command
 
 PAUSES = (0.5, 1.0, 2.0)  # seconds, between looks at a silent replica and before sending a request once more
 LOOK_SECONDS = 10.0
 ANSWER_SECONDS = 3600.0  # a long trace on a busy server
-NEEDED = "--logprobs-mode processed_logprobs"
+NEEDED = f"--logprobs-mode {LOG_PROBS}"
 
 
 class Replicas:
     """The servers among `urls` that serve `model`.  ``async with Replicas(urls, model) as replicas: ...``
+
+    With an adapter, requests name it instead, and a server of `model` that has not read it is told to, which servers
+    do that were started with VLLM_ALLOW_RUNTIME_LORA_UPDATING.
 
     A request goes to the replica with the fewest requests under way.  When no answer comes (no connection, one that
     breaks, nothing within ANSWER_SECONDS, a status of 500 or more), the replica is asked for /health, four times in 3.5
@@ -29,8 +33,9 @@ class Replicas:
     serves `model`.
     """
 
-    def __init__(self, urls: Sequence[str], model: str):
-        self.model = model
+    def __init__(self, urls: Sequence[str], model: str, adapter: Adapter | None = None, dtype: str | None = None):
+        self.base, self.adapter, self.dtype = model, adapter, dtype or saved_dtype(model)
+        self.model = adapter.name if adapter else model
         self.contexts: dict[str, int] = {}
         self._under_way = {url.rstrip("/"): 0 for url in urls}  # the living ones
         self._gone: dict[str, str] = {}  # the others, and why
@@ -94,16 +99,31 @@ class Replicas:
     async def _admit(self, url: str) -> None:
         """Find out whether `url` serves the model, and refuse it if its log-probabilities are not those wanted."""
         try:
-            response = await self._client.get(f"{url}/v1/models", timeout=LOOK_SECONDS)
-            contexts = {entry["id"]: entry.get("max_model_len") for entry in _json(response, url).get("data", ())}
-            if self.model not in contexts:
+            served, trouble = await self._served(url), ""
+            if self.adapter and self.base in served and self.model not in served:
+                trouble = await self._hand_over(url, self.adapter)
+                served = await self._served(url)  # another process may have handed it over in between
+            if self.model not in served:
                 del self._under_way[url]
-                self._gone[url] = f"serves {', '.join(contexts) or 'nothing'}"
+                self._gone[url] = f"serves {', '.join(served) or 'nothing'}{trouble}"
                 return
-            self.contexts[url] = contexts[self.model]
+            self.contexts[url] = served[self.base]  # of an adapter, vLLM does not say it
             await self._probe(url)
         except (httpx2.TransportError, httpx2.InvalidURL, _ServerFault) as error:
             self._drop(url, f"{type(error).__name__}: {error}")
+
+    async def _served(self, url: str) -> dict[str, Any]:
+        """Names of the models and adapters that `url` serves, and the models' contexts."""
+        response = await self._client.get(f"{url}/v1/models", timeout=LOOK_SECONDS)
+        return {entry["id"]: entry.get("max_model_len") for entry in _json(response, url).get("data", ())}
+
+    async def _hand_over(self, url: str, adapter: Adapter) -> str:
+        """Ask `url` to read the adapter; why it does not, or nothing."""
+        body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
+        response = await self._client.post(f"{url}/v1/load_lora_adapter", json=body)
+        if response.status_code == 200:
+            return ""
+        return f", and does not read the adapter: status {response.status_code}, {response.text[:200]}"
 
     async def _probe(self, url: str) -> None:
         """The five likeliest tokens must lie four times as far apart at a fourth of the temperature, not as far."""
@@ -145,9 +165,10 @@ class Replicas:
         return min(self._under_way, key=self._under_way.__getitem__)
 
     def _repair(self) -> str:
+        command = serve_command(self.base, self.dtype, self.adapter.rank if self.adapter else 0)
         return (
-            f"Start one: vllm serve {self.model} --port 8000 --dtype {saved_dtype(self.model)} {NEEDED}; name its "
-            "address (http://127.0.0.1:8000) and repeat the command: a run continues where it was."
+            f"Start one: {command}; name its address (http://127.0.0.1:8000) and repeat the command: a run continues "
+            "where it was."
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from varcore.llm.engines.drafts import Draft, EngineError, check_vllm_settings, saved_dtype
+from varcore.llm.engines.serving import read_adapter, start_options
 from varcore.llm.sampling import Request, Sample, check_requests
 from varcore.llm.templates import Ids
 
@@ -19,6 +20,7 @@ class VLLMSampler:
 
     Args:
         engine: from `open_engine`.
+        adapter: folder of the LoRA adapter to draw with; the engine was opened for adapters of its rank.
         temperature, max_tokens, stop, advance: as for TransformersSampler; temperature from 0.01 to 2.
     """
 
@@ -29,10 +31,12 @@ class VLLMSampler:
         temperature: float,
         max_tokens: int,
         stop: Ids,
+        adapter: Path | None = None,
         advance: Callable[[int], None] = lambda finished: None,
     ):
         check_vllm_settings(temperature, max_tokens, stop)
         self.engine, self.advance = engine, advance
+        self.adapter = read_adapter(adapter) if adapter else None
         self.temperature, self.max_tokens, self.stop = temperature, max_tokens, stop
 
     def sample(self, requests: Sequence[Request]) -> list[Sample]:
@@ -64,11 +68,13 @@ class VLLMSampler:
 
     def _submit(self, name: str, draft: Draft) -> None:
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+        from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
         from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
 
         only_the_end = RequestOutputKind.FINAL_ONLY
         parameters = SamplingParams(**draft.parameters, detokenize=False, output_kind=only_the_end)
-        self.engine.add_request(name, {"prompt_token_ids": draft.prompt}, parameters)
+        adapter = self.adapter and LoRARequest(self.adapter.name, self.adapter.number, str(self.adapter.folder))
+        self.engine.add_request(name, {"prompt_token_ids": draft.prompt}, parameters, lora_request=adapter)
 
     def _step(self, running: dict[str, Draft]) -> None:
         """One step of the engine; what it finishes leaves `running` or goes on with its next segment."""
@@ -85,8 +91,10 @@ class VLLMSampler:
                 self._submit(name, draft)
 
 
-def open_engine(folder: Path, **options: Any) -> Any:
-    """A vLLM engine (`vllm.LLMEngine`) on the model saved in `folder`, in the dtype that it was saved in.
+def open_engine(model: str | Path, *, lora_rank: int = 0, **options: Any) -> Any:
+    """A vLLM engine (`vllm.LLMEngine`) on the model saved in a folder, in the dtype that it was saved in.
+
+    With `lora_rank` it draws with adapters of that rank or less over the model, each read when it is first drawn with.
 
     `options` are those of vLLM's EngineArgs, such as ``gpu_memory_utilization=0.4`` or ``tensor_parallel_size=2``.
     Close it with `close_engine`: it runs in processes of its own and holds most of the GPU's memory.
@@ -100,16 +108,14 @@ def open_engine(folder: Path, **options: Any) -> Any:
     except ImportError as error:
         raise EngineError(f"The engine vllm cannot be loaded: {error}. {INSTALL}") from error
     arguments = {
-        "dtype": saved_dtype(folder),
-        "logprobs_mode": "processed_logprobs",  # those of the distribution that was drawn from
+        **start_options(saved_dtype(model), lora_rank, on_cpu=current_platform.is_cpu()),
         "generation_config": "vllm",
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
         "seed": 0,
-        **(ON_CPU if current_platform.is_cpu() else {}),
         **options,
     }
-    return LLMEngine.from_engine_args(EngineArgs(model=str(folder), **arguments))
+    return LLMEngine.from_engine_args(EngineArgs(model=str(model), **arguments))
 
 
 def close_engine(engine: Any) -> None:
@@ -117,9 +123,4 @@ def close_engine(engine: Any) -> None:
     engine.engine_core.shutdown()
 
 
-ON_CPU = {
-    "enforce_eager": True,  # compiling takes longer than it saves
-    "kv_cache_memory_bytes": 2**30,  # the default is nearly all of the memory
-    "enable_chunked_prefill": False,  # with it, vLLM 0.32 dies: torch's CPU generators cannot go back a number
-}
 INSTALL = "On a GPU: pip install 'varcore[vllm]'. On a CPU: make vllm, then .venv-vllm/bin/varcore."
