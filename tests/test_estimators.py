@@ -65,6 +65,24 @@ def test_likelihood_of_impossible_answers():
     assert log_likelihood_correctness(torch.zeros(1, 1), 0).item() == -INF
 
 
+def test_one_number_for_all_goes_to_the_device_of_the_answers():
+    # "meta" has shapes and no values: a device that every machine has beside the CPU
+    assert log_likelihood_correctness(torch.zeros(2, 3, 4, device="meta"), 2).device.type == "meta"
+
+
+def test_counts_are_constants():
+    count, log_prob, accuracy = leaf(2.0, 3.0), leaf(-1.0, -2.0), leaf(0.5, 0.25)
+    values = [
+        log_likelihood_correctness(log_prob.expand(2, 1, 2), count),
+        log_geometric_mean_correctness(log_prob, count),
+        tempered_log_weights(log_prob, 2 * log_prob, log_prob, count),
+        likelihood_worst_case_variance(accuracy, count),
+    ]
+    for value in values:
+        assert torch.autograd.grad(value.sum(), count, allow_unused=True) == (None,)
+    assert not log_accuracy_correctness(torch.tensor([1.0, 2.0]), count).requires_grad
+
+
 def test_geometric_mean_golden():
     # token probabilities 1/2 and 1/8: product 1/16, geometric mean 1/4; d/d(sum) = 1/2
     log_answer = torch.tensor([1 / 16]).log().requires_grad_()

@@ -84,7 +84,8 @@ def test_pass_at_k_golden_and_argument_forms():
     assert_exact(pass_at_k(4, torch.tensor([[1, 2], [3, 4]]), 1), [[0.25, 0.5], [0.75, 1.0]])
     for dtype in (torch.float32, torch.float64):
         assert pass_at_k(4, torch.tensor([2.0], dtype=dtype), 2).dtype == dtype
-    assert not pass_at_k(4, torch.tensor([2.0], requires_grad=True), 2).requires_grad
+    for counts in ((4, torch.tensor([2.0], requires_grad=True)), (torch.tensor([4.0], requires_grad=True), 2)):
+        assert not pass_at_k(*counts, 2).requires_grad
 
 
 @given(st.integers(1, 2000), st.data())
@@ -203,7 +204,9 @@ def test_seed_decides_and_global_state_does_not():
     before = torch.get_rng_state()
     bootstrap_interval(values, seed=7)
     assert torch.equal(torch.get_rng_state(), before)
-    assert bootstrap_interval(values.to(torch.float32), seed=7) == pytest.approx(first, abs=1e-6)
+    single = values.to(torch.float32)
+    assert bootstrap_interval(single, seed=7) == pytest.approx(first, abs=1e-6)
+    assert bootstrap_interval(single, seed=7) == bootstrap_interval(single.double(), seed=7)
 
 
 def test_memory_is_bounded_by_chunks_that_cover_every_resample(monkeypatch):

@@ -172,7 +172,9 @@ def draw(arguments, *batch, dtype=torch.float64, extreme=0.0):
 @every_function
 @pytest.mark.parametrize("extreme", [0.3, 0.8])
 def test_no_nan_comes_out_of_finite_input_or_minus_infinity(function, arguments, extreme):
-    given = draw(arguments, 1000, extreme=extreme)
+    # the integrand of quadrature is taken at 13,000 points of each question
+    questions = 100 if function.func is varcore.quadrature_iwae_bound else 1000
+    given = draw(arguments, questions, extreme=extreme)
     leaves = [x.requires_grad_() for x in given if x.is_floating_point()]
     value = function(*given)
     assert not value.isnan().any()
@@ -237,6 +239,15 @@ def test_a_question_without_traces_is_refused_by_name(function, arguments):
     else:
         with pytest.raises(ShapeError, match=f"^{function.func.__name__}: needs"):
             function(*empty)
+
+
+@every_function
+def test_a_single_number_is_refused_by_name(function, arguments):
+    if not arguments[0].axes or function.func.__name__ in ELEMENTWISE:
+        return
+    bare = partial(inspect.unwrap(function.func), **function.keywords)  # not stopped by its annotations
+    with pytest.raises(ShapeError, match=f"^{function.func.__name__}: needs"):
+        bare(*(x.flatten()[0] for x in draw(arguments)))
 
 
 @every_function

@@ -189,7 +189,11 @@ def test_a_question_that_cannot_be_right():
 def test_kl_edges():
     p, q = torch.tensor([1.0, 0.0]).log(), torch.tensor([0.5, 0.5]).log()
     assert_exact(exact_kl(p, q), math.log(2))
-    assert exact_kl(q, p) == INF
+    log_from, log_to = (t.clone().requires_grad_() for t in (q, p))
+    infinite = exact_kl(log_from, log_to)
+    assert infinite == INF
+    for grad in torch.autograd.grad(infinite, (log_from, log_to)):
+        assert_exact(grad, [0.0, 0.0])
     assert_exact(exact_kl(p, p), 0.0)
 
 
@@ -204,6 +208,12 @@ def test_dtype_is_kept_and_batches_are_rows(dtype):
             assert_exact(
                 together[i, j], function(*[t[i, j] for t in batch]), atol=1e-5 if dtype == torch.float32 else 1e-12
             )
+
+
+def test_quadrature_is_taken_in_float64_whatever_the_dtype():
+    # tables of which float32 holds every sum and difference, q within 1e-3 of one
+    some = [(t * 4096).round() / 4096 for t in random_tables(100, 4)]
+    assert torch.equal(quadrature_iwae_bound(*(t.float() for t in some), 3), quadrature_iwae_bound(*some, 3).float())
 
 
 def test_gradcheck():
@@ -224,7 +234,7 @@ def test_refusals():
     for bound in BOUNDS:
         with pytest.raises(ValueError, match="num_samples"):
             bound(*some, 0)
-    with pytest.raises(ValueError, match=r"must list all traces of q.*sums go from 0\.5"):
+    with pytest.raises(ValueError, match=r"^quadrature_iwae_bound: log_posterior must list all .* from 0\.5"):
         quadrature_iwae_bound(some[0], some[1], some[2] + math.log(0.5), 2)
     with pytest.raises(ShapeError, match="at least one sample"):
         exact_elbo(*[torch.zeros(2, 0)] * 3)
@@ -305,6 +315,13 @@ def test_answers_against_one_at_a_time():
                 start = len(whole) - len(answer)
                 expected = sum(steps[i - 1, whole[i]].item() for i in range(start, len(whole)))
             assert found[row, column].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_listings_have_the_dtype_of_the_model():
+    logits = markov_logits(4)
+    traces = list_traces(lambda ids: logits(ids).float(), [0], open_tokens=[0, 1], end_token=3, max_tokens=2)
+    found = log_answer_probs(lambda ids: logits(ids).float(), [0], traces, [[2]])
+    assert traces.log_probs.dtype == found.dtype == torch.float32
 
 
 def test_refused_listings():

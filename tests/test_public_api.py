@@ -136,4 +136,7 @@ def test_works_without_jaxtyping():
     first, second, third = result.stdout.splitlines()
     assert first == "[-2.0, -1.0] 4.0"
     assert second == "1.0"
-    assert third.startswith("iwae_reasoner_loss: its arguments need one common shape, got log_joint of shape (2, 3)")
+    assert third.startswith(
+        "iwae_reasoner_loss: its arguments need one common shape, "
+        "got log_joint of shape (2, 3), log_weights of shape (3,). Nothing is broadcast"
+    )

@@ -54,7 +54,7 @@ def pass_at_k(
     """
     if k < 1:
         raise ValueError(f"pass_at_k: needs k >= 1, got {k}. k is how many samples may be tried.")
-    n, c = _as_floating_pair(num_samples, num_correct)
+    n, c = _as_pair(num_samples, num_correct)
     impossible = (n < k) | (c < 0) | (c > n)
     if _known_to_hold_any(impossible):
         raise ValueError(
@@ -166,15 +166,13 @@ def _checked_values(function: str, values: Tensor) -> Tensor:
     return values
 
 
-def _as_floating_pair(num_samples: int | Tensor, num_correct: int | Tensor) -> tuple[Tensor, Tensor]:
-    """Both counts as constants of one shape, floating dtype and device."""
+def _as_pair(num_samples: int | Tensor, num_correct: int | Tensor) -> tuple[Tensor, Tensor]:
+    """Both counts as constants of one shape and device."""
     n, c = torch.as_tensor(num_samples).detach(), torch.as_tensor(num_correct).detach()
     if isinstance(num_samples, Tensor) and isinstance(num_correct, Tensor):
         require_equal_shapes("pass_at_k", num_samples=n, num_correct=c)
-    dtype = torch.result_type(n, c)
-    dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
     device = n.device if isinstance(num_samples, Tensor) else c.device
-    n, c = torch.broadcast_tensors(n.to(device, dtype), c.to(device, dtype))
+    n, c = torch.broadcast_tensors(n.to(device), c.to(device))
     return n, c
 
 

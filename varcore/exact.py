@@ -179,8 +179,8 @@ def list_traces(
     """
     _require_listing(prompt, open_tokens, end_token, max_tokens)
     branches, tokens = len(open_tokens), torch.tensor(open_tokens)
+    # of the longest prefixes; one empty row for T = 1
     digits = torch.tensor(list(itertools.product(range(branches), repeat=max_tokens - 1)), dtype=torch.long)
-    digits = digits.reshape(branches ** (max_tokens - 1), -1)  # of the longest prefixes; one empty row for T = 1
     log_steps = _next_token_log_probs(logits, prompt, tokens[digits], batch_size)[..., [*open_tokens, end_token]]
     taken = log_steps[:, :-1].gather(-1, digits[..., None].to(log_steps.device))[..., 0]
     log_prefixes = torch.nn.functional.pad(taken.cumsum(-1), (1, 0))  # column d: the first d tokens
@@ -219,7 +219,7 @@ def log_answer_probs(
         raise ValueError(f"log_answer_probs: needs at least one answer, each of at least one token; got {answers!r}.")
     columns = []
     for answer in answers:
-        column = torch.full(traces.log_probs.shape, -math.inf).to(traces.log_probs.detach())
+        column = torch.full(traces.log_probs.shape, -math.inf).to(traces.log_probs)
         for length in traces.lengths[traces.closed].unique().tolist():
             rows = (traces.lengths == length) & traces.closed
             begun = traces.ids[rows, :length]

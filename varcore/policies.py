@@ -118,7 +118,7 @@ def grpo_advantages(rewards: Rewards, *, ddof: int = 1, eps: float = 1e-4) -> Fl
     variance = centred.square().sum(-1, keepdim=True) / max(r.shape[-1] - ddof, 1)
     # A constant group has no scale; and rounding in its mean must not be blown up by a tiny eps.
     constant = (r.amax(-1, keepdim=True) == r.amin(-1, keepdim=True)) | (variance == 0)
-    return (centred / (variance.sqrt() + eps).masked_fill(constant, 1.0)).masked_fill(constant, 0.0)
+    return (centred / (variance.sqrt() + eps)).masked_fill(constant, 0.0)
 
 
 def dr_grpo_advantages(rewards: Rewards) -> Float[Tensor, "*batch G"]:

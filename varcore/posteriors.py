@@ -116,6 +116,6 @@ def _log_sum_with_each_replaced(log_weights: Float[Tensor, "*batch K"]) -> Float
     zero = log_weights == -math.inf
     finite = log_weights.masked_fill(zero, 0.0)
     log_mean = (finite.sum(-1, keepdim=True) - finite) / (log_weights.shape[-1] - 1)
-    another_is_zero = zero.sum(-1, keepdim=True) > zero.long()
+    another_is_zero = zero.sum(-1, keepdim=True) > zero
     log_mean = log_mean.masked_fill(another_is_zero, -math.inf)
     return torch.logaddexp(torch.logaddexp(before, after), log_mean)
