@@ -37,7 +37,10 @@ def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
         response = template.text(practice.trace)
         if practice.answer is not None:
             response = template.trace(practice.trace) + template.answer(practice.answer)
-        examples.append(Example(template.prompt(practice.prompt), response))
+        prompt, hint = practice.prompt, practice.hint
+        examples.append(
+            Example(template.prompt(prompt) if hint is None else template.hinted_prompt(prompt, hint), response)
+        )
     model = tiny_qwen3(len(template.tokenizer), stream_seed(config.seed, "weights"))
     return _train(bench, "base", model, examples, config.base)
 
