@@ -1,6 +1,7 @@
 """Questions with verifiers: anything that satisfies `base.Task`.
 
-``countdown``, ``chain`` and ``chain-obedient`` are built in; `loaders.load_task` makes a task of a file or of a published data set (docs/data.md).
+``countdown``, ``chain`` and ``chain-obedient`` are built in; `loaders.load_task` makes a task of a file or of a
+published data set (docs/data.md).
 """
 
 from varcore.tasks.base import Question, Task, Verdict
