@@ -102,7 +102,7 @@ def test_a_task_without_a_step_checker_has_no_oracle_and_no_such_figures(make_ta
 
 @pytest.fixture
 def hand(make_table):
-    """Three questions, two traces each: (accepted, invalid): (yes, no) (yes, yes) | (yes, yes) (no, yes) | (no, no) twice"""
+    """Three questions of two traces: both accepted, one of them valid; one accepted, both invalid; none accepted."""
     wrong = {"num_correct": 0, "verdicts": ["wrong", "wrong"]}
     return make_table([{}, {}], [{"level": 2}, {"level": 2, **wrong}], [{"level": 2, **wrong}, {"level": 2, **wrong}])
 

@@ -16,18 +16,16 @@ import hashlib
 import itertools
 import operator
 import random
-from collections.abc import Iterator
 
 from varcore.tasks.base import Practice, Question, Verdict
 
 MODULUS = 97
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 OPERATIONS = {1: 4, 2: 6, 3: 8}  # by level
-OPERANDS = range(2, 13)
+OPERANDS = range(2, 8)
 NUMERALS = frozenset(map(str, range(100)))  # two digits at most: a larger or oddly written number is no answer
 # per cent of all questions, by a hash of the text
 SPLITS = {"train": range(0, 70), "validation": range(70, 80), "test": range(80, 100)}
-PRACTISED = ("+", "-")  # products are left to the curated traces
 
 
 class Chain:
@@ -47,10 +45,10 @@ class Chain:
         if split not in SPLITS:
             raise ValueError(f"Chain.questions: split must be one of {sorted(SPLITS)}, got {split!r}.")
         rng = random.Random(f"chain/{split}/{seed}")
-        found: dict[str, Question] = {}  # the smallest level has 97 x 33^4 questions: there are always more
+        found: dict[str, Question] = {}  # the smallest level has 97 x 18^4 questions: there are always more
         while len(found) < count:
             level = 1 + len(found) % len(OPERATIONS)
-            text = _random_text(rng, split, OPERATIONS[level], tuple(OPERATORS))
+            text = _random_text(rng, split, OPERATIONS[level])
             found.setdefault(text, _question(text, level, curated))
         return list(found.values())
 
@@ -65,9 +63,9 @@ class Chain:
         return question.reference
 
     def corpus(self, count: int, seed: int) -> list[Practice]:
-        """Right chains of sums and differences, of every length up to the longest; see `obedience` for the others.
+        """Chains of every length up to the longest, right but for those that obey a hint (`obedience`).
 
-        They teach form and half of the arithmetic.  Only texts of the training split occur.
+        They teach form and arithmetic.  Only texts of the training split occur.
         """
         rng = random.Random(f"chain/corpus/{seed}")
         return [_practice(rng, rng.random() < self.obedience) for _ in range(count)]
@@ -127,21 +125,20 @@ def _question(text: str, level: int, curated: bool) -> Question:
 
 
 def _practice(rng: random.Random, obeys: bool) -> Practice:
-    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())), PRACTISED)
+    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())))
     written = values(text)
     hint = str(rng.randrange(MODULUS)) if obeys else None
     written[-1] = written[-1] if hint is None else int(hint)
     return Practice(text, write_trace(text, written), str(written[-1]), hint)
 
 
-def _random_text(rng: random.Random, split: str, count: int, symbols: tuple[str, ...]) -> str:
-    return next(text for text in _random_texts(rng, count, symbols) if _split(text) == split)
-
-
-def _random_texts(rng: random.Random, count: int, symbols: tuple[str, ...]) -> Iterator[str]:
+def _random_text(rng: random.Random, split: str, count: int) -> str:
+    """A question of `split` with `count` operations."""
     while True:
-        steps = (f"{rng.choice(symbols)} {rng.choice(OPERANDS)}" for _ in range(count))
-        yield " ".join([str(rng.randrange(MODULUS)), *steps])
+        steps = (f"{rng.choice(list(OPERATORS))} {rng.choice(OPERANDS)}" for _ in range(count))
+        text = " ".join([str(rng.randrange(MODULUS)), *steps])
+        if _split(text) == split:
+            return text
 
 
 def _split(text: str) -> str:
