@@ -15,6 +15,7 @@ from varcore.llm import algorithm, ledger, presets, stages, storage, training_se
 from varcore.llm.run import RunDirectory, load_config, stream_seed
 from varcore.llm.weighing import WeightRule, weigh
 from varcore.tasks import Countdown
+from varcore.tasks.base import Practice
 
 SOURCES = {"prior": 3, "posterior": 4, "extra": 4}
 
@@ -348,3 +349,16 @@ def test_an_unknown_task_is_named(miniature, quiet, tmp_path):
     with pytest.raises(ValueError, match=r"no task 'chess'.*countdown"):
         workbench.open_workbench(run, quiet)
     run.close()
+
+
+def test_practice_texts_show_their_hint_where_they_have_one(bench, template):
+    class Two(Countdown):
+        def corpus(self, count, seed):
+            return [Practice("1 2 = 3", "1 + 2 3 OK", "1 + 2", "7"), Practice("1 2 = 9", "1 + 2 3 x", None)]
+
+    bench.task = Two()
+    hinted, plain = training_sets.practice_examples(bench)
+    assert hinted.prompt == template.hinted_prompt("1 2 = 3", "7")
+    assert hinted.response == template.trace("1 + 2 3 OK") + template.answer("1 + 2")
+    assert plain.prompt == template.prompt("1 2 = 9")
+    assert plain.response == template.text("1 + 2 3 x"), "a text without an answer breaks off"

@@ -113,7 +113,7 @@ def compare_rules(path: Path, own: WeightRule, other: WeightRule) -> dict[str, A
 
 def plan(config: Config) -> Iterator[Stage]:
     """The stages of a run, in order."""
-    yield Stage("base", "a tiny Qwen3 reads blind searches", stages.train_base)
+    yield Stage("base", "a tiny Qwen3 reads practice texts", stages.train_base)
     yield Stage("init-reasoner", f"pi0 learns {config.num_curated} curated traces", stages.train_initial_reasoner)
     methods = set(config.methods)
     start = "pi0"

@@ -27,19 +27,13 @@ from varcore.tasks import Question, Verdict
 
 
 def train_base(bench: Workbench) -> tuple[Cost, Metrics]:
-    """A tiny Qwen3 that has read blind searches: it knows the form and the arithmetic, hardly a solved question."""
-    config, template = bench.config, bench.template
+    """A tiny Qwen3 that has read the task's practice texts: it knows the form and some arithmetic, not the skill."""
+    config = bench.config
     if config.model:  # a base that is there already
         bench.model("base")
         return Cost(), []
-    examples = []
-    for practice in bench.task.corpus(config.corpus_texts, config.seed):
-        response = template.text(practice.trace)
-        if practice.answer is not None:
-            response = template.trace(practice.trace) + template.answer(practice.answer)
-        examples.append(Example(template.prompt(practice.prompt), response))
-    model = tiny_qwen3(len(template.tokenizer), stream_seed(config.seed, "weights"))
-    return _train(bench, "base", model, examples, config.base)
+    model = tiny_qwen3(len(bench.template.tokenizer), stream_seed(config.seed, "weights"))
+    return _train(bench, "base", model, training_sets.practice_examples(bench), config.base)
 
 
 def train_initial_reasoner(bench: Workbench) -> tuple[Cost, Metrics]:

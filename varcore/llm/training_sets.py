@@ -12,6 +12,19 @@ from varcore.llm.weighing import correct_answers, training_examples, weigh
 from varcore.llm.workbench import Workbench
 
 
+def practice_examples(bench: Workbench) -> list[Example]:
+    """The task's practice texts for a base model that is trained from nothing, some of them behind a hint."""
+    template, examples = bench.template, []
+    for practice in bench.task.corpus(bench.config.corpus_texts, bench.config.seed):
+        prompt, response = template.prompt(practice.prompt), template.text(practice.trace)
+        if practice.hint is not None:
+            prompt = template.hinted_prompt(practice.prompt, practice.hint)
+        if practice.answer is not None:
+            response = template.trace(practice.trace) + template.answer(practice.answer)
+        examples.append(Example(prompt, response))
+    return examples
+
+
 def curated_examples(bench: Workbench) -> list[Example]:
     template = bench.template
     return [

@@ -23,12 +23,12 @@ from varcore.llm.run import RunDirectory
 from varcore.llm.sampling import Sampler, TransformersSampler
 from varcore.llm.templates import Ids, Markers, Template, load_template
 from varcore.llm.tiny import tiny_tokenizer
-from varcore.tasks import Countdown, Question, Task
+from varcore.tasks import Chain, Countdown, ObedientChain, Question, Task
 from varcore.tasks.loaders import load_task, load_task_from_hub
 from varcore.tasks.schemas import SCHEMAS, own_schema
 
 Metrics = list[dict[str, Any]]
-TASKS = {"countdown": Countdown}
+TASKS = {task.name: task for task in (Countdown, Chain, ObedientChain)}
 OWN = {f"own-{kind}": kind for kind in ("mathematics", "choice", "exact")}  # columns question, answer, trace
 
 

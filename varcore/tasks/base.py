@@ -35,11 +35,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Practice:
-    """A question-like prompt and a trace-like text; with an answer the trace is closed, without one it breaks off."""
+    """A question-like prompt and a trace-like text; with an answer the trace is closed, without one it breaks off.
+
+    A `hint` stands behind the prompt as it does for the posterior.
+    """
 
     prompt: str
     trace: str
     answer: str | None
+    hint: str | None = None
 
 
 @runtime_checkable  # the tests check every call's types

@@ -1,0 +1,252 @@
+"""Weight rules on tasks whose hint can, and cannot, be rationalised: what each leaves on bad traces, what comes of it.
+
+    python benchmarks/weight_rules.py                        5 seeds of three tasks; continues where it was stopped
+    python benchmarks/weight_rules.py --seeds 101 --tasks chain --split validation --out /somewhere.json
+
+One run per task and seed: pi_0, q, its traces, their scores and answers, and RFT's samples are made once, by the
+stages of Algorithm 1 (varcore.llm.algorithm), in runs/weight_rules/.  Then every rule weighs the same traces, and a
+reasoner is trained from pi_0 with the same number of steps and evaluated on the same fresh questions.  The log gets
+every finished run at once and is written whole or not at all; repeating the command does what is missing.
+
+Rules, all on accuracies (exponent: of the trace ratio pi/q; "free": not normalised per question):
+    accuracy, accuracy-free    exponent 0
+    mean-ratio, -free          exponent 1/|z|, the paper's; "mean-ratio" is the preset's rule
+    exact, exact-free          exponent 1
+    gate-sum, gate-token       mean-ratio without traces whose log pi/q, summed or at the worst token, is below a
+                               threshold: the 1% quantile of the same number over traces that pi_0 found alone, that are
+                               accepted, and that q did not learn from, with the hint they lead to.  No step is checked.
+    oracle                     accuracy, of traces without an invalid step alone (where the task can check steps)
+and sft (pi_0's own training continued: has it reached its plateau?) and rft (as many samples as q's arms used).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from rich.console import Console
+from weight_rules_table import show
+
+from varcore.evaluation import pass_at_k
+from varcore.llm import algorithm, comparison, ledger, presets, stages, storage, training_sets
+from varcore.llm.presets import Config
+from varcore.llm.progress import Reporter
+from varcore.llm.run import RunDirectory
+from varcore.llm.scoring import score
+from varcore.llm.training import Example
+from varcore.llm.weighing import WeightRule, correct_answers, training_examples, weigh
+from varcore.llm.workbench import Workbench, open_workbench
+from varcore.tasks import Chain
+
+SHORT = {"max_trace_tokens": 24, "max_answer_tokens": 4}  # a chain's longest trace has 17 tokens
+SETTINGS: dict[str, dict[str, Any]] = {"countdown": {}, "chain": SHORT, "chain-obedient": SHORT}  # beside "tiny"
+RULES = {
+    "accuracy": WeightRule(exponent=0.0),
+    "accuracy-free": WeightRule(exponent=0.0, normalized=False),
+    "mean-ratio-free": WeightRule(normalized=False),
+    "exact": WeightRule(exponent=1.0),
+    "exact-free": WeightRule(exponent=1.0, normalized=False),
+}
+QUANTILE = 0.01  # of pi_0's own accepted traces, below the gates' thresholds
+SHARED = {"pi0": "pi0", "sft": "sft", "rft": "rft", "mean-ratio": "vr"}  # arms that Algorithm 1's own stages train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default=",".join(SETTINGS), help="comma-separated")
+    parser.add_argument("--seeds", default="101,102,103,104,105", help="comma-separated; below 100 are the pilots'")
+    parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
+    parser.add_argument("--runs", type=Path, default=Path("runs/weight_rules"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "weight_rules.json")
+    arguments = parser.parse_args()
+    jobs = [
+        (task, int(seed), arguments.split) for seed in arguments.seeds.split(",") for task in arguments.tasks.split(",")
+    ]
+    missing = [job for job in jobs if job not in {key(run) for run in finished(arguments.out)}]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        arguments.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        for done in as_completed([pool.submit(one_run, *job, arguments.runs) for job in missing]):
+            runs = [*finished(arguments.out), done.result()]
+            storage.write_json(arguments.out, {"runs": sorted(runs, key=key)})
+            print("done: {}, seed {}, {}".format(*key(runs[-1])), flush=True)
+    show([run for run in finished(arguments.out) if key(run) in jobs])
+
+
+def key(run: dict[str, Any]) -> tuple[str, int, str]:
+    return run["task"], run["seed"], run["split"]
+
+
+def finished(out: Path) -> list[dict[str, Any]]:
+    return storage.read_json(out)["runs"] if out.exists() else []
+
+
+def settings(task: str, seed: int, split: str) -> Config:
+    own = {"task": task, "seed": seed, "evaluation_split": split, "methods": ["sft", "rft", "vr"]}
+    return presets.override(presets.preset("tiny"), {**own, **SETTINGS[task]})
+
+
+def one_run(task: str, seed: int, split: str, runs: Path) -> dict[str, Any]:
+    """Everything about one task and seed; continues what its run directory holds."""
+    config, path = settings(task, seed, split), runs / f"{task}-{split}-{seed}"
+    reporter = Reporter(Console(), quiet=True)
+    algorithm.run(path, config, reporter)
+    with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
+        found = measure(bench)
+    return {
+        "task": task,
+        "seed": seed,
+        "split": split,
+        "date": datetime.date.today().isoformat(),
+        "environment": storage.read_json(path / "environment.json"),
+        "settings": {"preset": "tiny", **SETTINGS[task]},
+        "seconds": sum(stage["seconds"] for stage in storage.read_json(path / "compute.json").values()),
+        **found,
+    }
+
+
+def measure(bench: Workbench) -> dict[str, Any]:
+    """Train and evaluate what is missing; then the figures of every arm and of the traces."""
+    own = pa.concat_tables([bench.table(1, "prior"), bench.table(1, "extra")])
+    posterior = bench.table(1, "posterior")
+    invalid = {"pi0": invalid_traces(bench, own), "q": invalid_traces(bench, posterior)}
+    limits = thresholds(bench)
+    weighed = weighings(posterior, invalid["q"], limits)
+    for name, (table, rule) in weighed.items():
+        if name not in SHARED:
+            train_and_evaluate(bench, name, training_examples(table, rule))
+    weights = {name: table["weight"].to_pylist() for name, (table, _) in weighed.items()}
+    accuracies = [
+        correct / max(count, 1) for correct, count in zip(*columns(own, "num_correct", "num_answers"), strict=True)
+    ]
+    return {
+        "thresholds": limits,
+        "traces": {"pi0": accepted(own, invalid["pi0"]), "q": accepted(posterior, invalid["q"])},
+        "weights": {name: leftover(posterior, found, invalid["q"]) for name, found in weights.items()}
+        | {"rft": leftover(own, accuracies, invalid["pi0"])},
+        "scores": {name: scores(bench, SHARED.get(name, f"rule-{name}")) for name in [*SHARED, *weighed]},
+    }
+
+
+def weighings(
+    table: pa.Table, invalid: Sequence[bool] | None, limits: dict[str, float]
+) -> dict[str, tuple[pa.Table, WeightRule]]:
+    """The ledger as every rule weighs it."""
+    rules = {"mean-ratio": WeightRule(), **RULES}
+    rules |= {f"gate-{gate}": WeightRule(gate=gate, threshold=limit) for gate, limit in limits.items()}
+    found = {name: (weigh(table, rule, seed=0)[0], rule) for name, rule in rules.items()}
+    if invalid is not None:
+        counts = [0 if bad else count for bad, count in zip(invalid, *columns(table, "num_correct"), strict=True)]
+        rule = RULES["accuracy"]
+        found["oracle"] = weigh(ledger.with_columns(table, num_correct=counts), rule, seed=0)[0], rule
+    return found
+
+
+def thresholds(bench: Workbench) -> dict[str, float]:
+    """Where the two gates cut, in nats, from traces that pi_0 found without a hint."""
+    table = bench.table(1, "extra")
+    rows = [row for row in table.to_pylist() if row["num_correct"]]
+    if not rows:
+        raise ValueError(
+            "weight_rules: no trace of pi_0 was accepted, so nothing says where a gate cuts. Train it longer."
+        )
+    hints = [bench.template.read_answer(correct_answers(row)[0][0]) for row in rows]
+    prompts = [bench.template.hinted_prompt(row["question"], hint) for row, hint in zip(rows, hints, strict=True)]
+    pairs = [(prompt, tuple(row["trace_ids"])) for prompt, row in zip(prompts, rows, strict=True)]
+    log_q = score(bench.model("q1"), pairs, temperature=bench.config.temperature)
+    ratios = [torch.tensor(row["log_pi"] or row["log_q"]) - torch.tensor(q) for row, q in zip(rows, log_q, strict=True)]
+    numbers = {"sum": [ratio.sum() for ratio in ratios], "token": [ratio.min() for ratio in ratios]}
+    return {name: torch.stack(found).double().quantile(QUANTILE).item() for name, found in numbers.items()}
+
+
+def train_and_evaluate(bench: Workbench, name: str, examples: list[Example]) -> None:
+    """An arm of its own, unless the run directory holds it: curated examples are mixed in, as for all others."""
+    role, where = f"rule-{name}", comparison.held_out(bench.config)
+    if bench.run.done(role):
+        return
+    began = time.perf_counter()
+    examples = training_sets.curated_examples(bench) + examples
+    cost, metrics = stages.train_reasoner(bench, role, "pi0", examples, bench.config.reasoner)
+    comparison.evaluate(bench, role, where)
+    bench.run.finish(role, dataclasses.asdict(cost), time.perf_counter() - began, metrics)
+
+
+def columns(table: pa.Table, *names: str) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in names]
+
+
+def invalid_traces(bench: Workbench, table: pa.Table) -> list[bool] | None:
+    """Whether each trace has an invalid step; None where the task cannot check steps."""
+    if not isinstance(bench.task, Chain):
+        return None
+    by_id = {question.id: question for question in bench.train}
+    texts = (
+        (by_id[id_], bench.template.read_trace(ids))
+        for id_, ids in zip(*columns(table, "question_id", "trace_ids"), strict=True)
+    )
+    return [bool(bench.task.invalid_steps(question, text)) for question, text in texts]
+
+
+def by_level(levels: Sequence[int]) -> dict[str, list[int]]:
+    """Row numbers of all and of each level."""
+    groups = {"all": list(range(len(levels)))}
+    return groups | {str(level): [i for i, own in enumerate(levels) if own == level] for level in sorted(set(levels))}
+
+
+def accepted(table: pa.Table, invalid: Sequence[bool] | None) -> dict[str, dict[str, float]]:
+    """Per level: share of traces with a correct answer, of questions with such a trace, and where steps can be checked
+    the share of these traces with an invalid step and of these questions that have no others."""
+    ids, levels, correct = columns(table, "question_id", "level", "num_correct")
+    found = {}
+    for level, rows in by_level(levels).items():
+        good = [i for i in rows if correct[i]]
+        solved = {ids[i] for i in good}
+        found[level] = {"traces": len(good) / len(rows), "questions": len(solved) / len({ids[i] for i in rows})}
+        if invalid is not None and good:
+            honest = {ids[i] for i in good if not invalid[i]}
+            found[level] |= {
+                "invalid": sum(invalid[i] for i in good) / len(good),
+                "questions_only_invalid": 1 - len(honest) / len(solved),
+            }
+    return found
+
+
+def leftover(table: pa.Table, weights: Sequence[float], invalid: Sequence[bool] | None) -> dict[str, dict[str, float]]:
+    """Per level: traces and questions that keep weight, and the share of the weight that lies on invalid traces."""
+    ids, levels = columns(table, "question_id", "level")
+    found = {}
+    for level, rows in by_level(levels).items():
+        kept = [i for i in rows if weights[i] > 0]
+        total = sum(weights[i] for i in kept)
+        found[level] = {"traces": len(kept), "questions": len({ids[i] for i in kept}), "weight": total}
+        if invalid is not None and kept:
+            found[level]["invalid"] = sum(weights[i] for i in kept if invalid[i]) / total
+    return found
+
+
+def scores(bench: Workbench, role: str) -> dict[str, dict[str, float]]:
+    """Per level: Avg@k and Pass@k, means over the held-out questions."""
+    where = comparison.held_out(bench.config)
+    correct, levels = comparison.correct_matrix(bench, role, where)
+    solved = pass_at_k(where.samples, correct.sum(-1), where.samples)
+    return {
+        level: {"avg": correct[rows].mean().item(), "pass": solved[rows].mean().item()}
+        for level, rows in by_level(levels.tolist()).items()
+    }
+
+
+if __name__ == "__main__":
+    main()
