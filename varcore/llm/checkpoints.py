@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from varcore.llm import storage
-
 
 class Checkpoint:
     """What is trained, and the optimisers' tensors, at one step, as a single safetensors file."""
@@ -22,6 +20,8 @@ class Checkpoint:
     def save(self, step: int, losses: list[float], norms: list[float]) -> None:
         if self.path is None:
             return
+        from varcore.llm import storage  # which needs pyarrow; a training without checkpoints does not
+
         tensors = {f"model.{name}": p.detach() for name, p in self._trained()}
         for place, optimizer in enumerate(self.optimizers):
             for index, values in optimizer.state_dict()["state"].items():
@@ -32,6 +32,8 @@ class Checkpoint:
     def load(self) -> tuple[int, list[float], list[float]]:
         if self.path is None or not self.path.exists():
             return 0, [], []
+        from varcore.llm import storage
+
         tensors, notes = storage.read_tensors(self.path)
         with torch.no_grad():
             for name, p in self._trained():
