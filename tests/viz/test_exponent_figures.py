@@ -70,5 +70,5 @@ def test_impossible_numbers_are_refused():
         exponent_tradeoff([0.0], [0.5], [-0.1])
     with pytest.raises(ValueError, match="share of the traces"):
         exponent_tradeoff([0.0], [0.5], [0.1], length_rule=(1.5, 0.1))
-    with pytest.raises(varcore.ShapeError, match="bias must be"):
+    with pytest.raises(varcore.ShapeError, match="gaps must be"):
         exponent_tradeoff([0.0, 1.0], [0.5, 0.5], [1.0])

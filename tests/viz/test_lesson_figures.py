@@ -173,6 +173,20 @@ def test_diagnostics_are_ess_and_k_hat_sorted():
     assert "1 question is not a finite number" in lesson_figures.diagnostics_over_questions(logs).layout.meta["caption"]
 
 
+def test_diagnostics_count_the_questions_with_a_heavy_tail_among_those_that_have_a_tail():
+    torch.manual_seed(0)
+    logs = 4 * torch.randn(7, 32, dtype=torch.float64)
+    logs[5], logs[6] = 0.0, -INF  # all weights tie; no usable trace
+    tails = varcore.pareto_k(logs[:5])
+    heavy = int((tails > 0.7).sum())
+    assert 0 < heavy < 5
+    said = f"k-hat above 0.7 for {heavy} of the 5 that have one; ties leave 1 without."
+    meta = lesson_figures.diagnostics_over_questions(logs).layout.meta
+    assert said in meta["caption"]
+    assert said in meta["alt"]
+    assert "ties" not in lesson_figures.diagnostics_over_questions(logs[:5]).layout.meta["caption"]
+
+
 def test_diagnostics_of_few_traces_or_one_question():
     assert len(lesson_figures.diagnostics_over_questions(torch.randn(1, 8)).data) == 1  # no k-hat below K = 25
     assert len(lesson_figures.diagnostics_over_questions(torch.randn(1, 25)).data) == 2
@@ -205,3 +219,25 @@ def test_names_that_begin_with_a_role_look_like_it_and_none_look_alike():
     assert looks["Dr. GRPO"].colour == LOOKS["dr grpo"].colour
     assert len({(look.colour, look.dash) for look in looks.values()}) == len(names)
     assert looks["<b>"].label == "&lt;b&gt;"
+
+
+def test_no_two_lines_share_a_dash_or_a_marker_while_these_last():
+    names = ["a shaped reward", "another", "prior", "reverse KL", "floored reverse KL", "true posterior"]
+    looks = drawing.looks_of(names)
+    assert list(looks) == names
+    assert len({look.dash for look in looks.values()}) == len({look.symbol for look in looks.values()}) == len(names)
+    assert looks["prior"].dash == LOOKS["prior"].dash  # "reverse KL" would have the same, and comes later
+    assert looks["true posterior"].symbol == LOOKS["true posterior"].symbol  # roles choose before other names
+    assert LOOKS["true posterior"].colour not in {looks[name].colour for name in names[:5]}
+    logs = torch.log_softmax(torch.arange(4.0), -1)
+    bars = lesson_figures.posterior_bars("abcd", dict.fromkeys(names, logs)).data
+    assert len({bar.marker.pattern.shape for bar in bars}) == len(names)
+
+
+def test_lines_that_coincide_show_their_markers_in_turn_and_in_the_legend():
+    names, at = ["forward KL", "reverse KL", "q"], torch.linspace(0, 1, 51, dtype=torch.float64)
+    figure = lesson_figures.kl_fits(at, at, dict.fromkeys(names, at))
+    marked = [{index for index, size in enumerate(drawn.marker.size) if size} for drawn in figure.data]
+    assert all(marked)
+    assert not set.intersection(marked[0], marked[1]) | set.intersection(marked[1], marked[2])
+    assert figure.layout.legend.itemsizing == "constant"  # else a first point without a marker has none there

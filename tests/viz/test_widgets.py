@@ -5,7 +5,6 @@ import torch
 
 import varcore
 from varcore.viz import widgets
-from varcore.viz.drawing import gaussian
 
 LOGS = [
     torch.tensor(values, dtype=torch.float64).log() for values in ((0.5, 0.3, 0.2), (0.2, 0.9, 0.1), (0.2, 0.2, 0.6))
@@ -37,8 +36,8 @@ def test_bound_picture_is_the_exact_bound_and_a_perfect_q_closes_the_gap():
 
 def test_gaussian_fits_recover_a_gaussian_and_part_ways_on_two_humps():
     positions = torch.linspace(-8, 8, 321, dtype=torch.float64)
-    for fit in widgets.gaussian_fits(positions, gaussian(positions, 1.0, 0.8)).values():
-        assert torch.allclose(fit, gaussian(positions, 1.0, 0.8), atol=0.02)
+    for fit in widgets.gaussian_fits(positions, widgets.gaussian(positions, 1.0, 0.8)).values():
+        assert torch.allclose(fit, widgets.gaussian(positions, 1.0, 0.8), atol=0.02)
     _, forward, reverse = widgets.kl_picture(6.0, 0.4, 1.0).data
     assert positions[torch.tensor(forward.y).argmax()] == pytest.approx(-0.6, abs=0.06)  # the target's mean
     assert positions[torch.tensor(reverse.y).argmax()] == pytest.approx(-3.0, abs=0.1)  # its larger hump

@@ -19,8 +19,8 @@ from varcore.viz.style import INK, LOOKS, Look, finish, legend_below, plain, spr
 Numbers = Tensor | Sequence[float | int]
 Lines = Mapping[str, tuple[Tensor, Tensor]]
 DASHES = ("solid", "dash", "dot", "longdash", "dashdot", "longdashdot")
-SPARE = tuple(LOOKS[role].colour for role in ("reasoner", "reverse kl", "dr grpo", "your rule", "prior", "posterior"))
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star")
+SPARE = tuple(LOOKS[role].colour for role in ("reasoner", "reverse kl", "your rule", "prior", "posterior"))
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "cross")
 NEGATIVE, POSITIVE = (240, 170, 60), (110, 175, 220)  # orange and blue, both light enough for ink on top
 MOST_MARKERS, LONGEST_NAME = 16, 34
 
@@ -79,19 +79,19 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """The look of every named line, labelled with its name.
 
     A name whose first words are a role of `style.LOOKS` has its colour, and its dash and marker if they are free;
-    others take what is left.
+    others take what the roles leave.  While dashes and markers last, no two lines share one: grey has nothing else.
     """
+    roles: dict[str, str | None] = {name: _role(name) for name in names}
     looks: dict[str, Look] = {}
-    for name in names:
-        words = re.findall(r"[a-z]+", name.lower())
-        role = next((r for r in (" ".join(words[:2]), *words[:1]) if r in LOOKS), None)
-        taken = {(look.colour, look.dash) for look in looks.values()}
-        wish = LOOKS[role] if role else _spare(taken)
+    for name, role in sorted(roles.items(), key=lambda item: item[1] is None):
+        used = [*looks.values()]
+        wish = LOOKS[role] if role else Look("", _rarest(SPARE, [look.colour for look in used]))
         label = wish.label if role == name and name != "q" else name
-        free = [d for d in (wish.dash, *DASHES) if (wish.colour, d) not in taken] or [wish.dash]
-        symbol = wish.symbol if free[0] == wish.dash else SYMBOLS[len(looks) % len(SYMBOLS)]
-        looks[name] = replace(wish, label=short(label), dash=free[0], symbol=symbol)
-    return looks
+        alike = [look for look in used if look.colour == wish.colour]  # once more: worse than another colour's dash
+        dash = _rarest((wish.dash, *DASHES), [look.dash for look in [*used, *alike]])
+        symbol = _rarest((wish.symbol, *SYMBOLS), [look.symbol for look in used])
+        looks[name] = replace(wish, label=short(label), dash=dash, symbol=symbol)
+    return {name: looks[name] for name in roles}
 
 
 def line(figure: go.Figure, drawn: Look, xs: Tensor, ys: Tensor, *, legend: bool, **where: int) -> None:
@@ -99,7 +99,8 @@ def line(figure: go.Figure, drawn: Look, xs: Tensor, ys: Tensor, *, legend: bool
     order = xs.argsort()
     xs, ys = xs[order], ys[order].masked_fill(~ys[order].isfinite(), math.nan)
     step = max(1, len(xs) // MOST_MARKERS)
-    first = 3 * len(list(figure.data)) % step  # lines that coincide show their markers in turn
+    before = len([*figure.select_traces({"mode": "lines+markers"})])
+    first = int(step * (0.618 * before % 1))  # lines that coincide show their markers in turn
     figure.add_scatter(
         x=xs.tolist(),
         y=[None if math.isnan(y) else y for y in ys.tolist()],
@@ -177,10 +178,6 @@ def redraw(live: go.FigureWidget, picture: go.Figure) -> None:
     live.layout = picture.layout
 
 
-def gaussian(at: Tensor, mean: Tensor | float, deviation: Tensor | float) -> Tensor:
-    return torch.exp(-0.5 * ((at - mean) / deviation) ** 2) / (deviation * math.sqrt(2 * math.pi))
-
-
 def sentence(parts: Iterable[str]) -> str:
     """At most a dozen parts as one sentence of a description in words."""
     parts = list(parts)
@@ -244,10 +241,11 @@ def token_texts(ratios: Tensor, notes: Sequence[str], count: int, most: int) -> 
 def diagnostic_texts(sizes: Tensor, fitted: Tensor, count: int, unknown: int, unfitted: int) -> tuple[str, str]:
     none, middle = int((sizes == 0).sum()), sizes.median().item() if len(sizes) else math.nan
     caption = f"Half of the questions have at most {middle:.1f} effective traces; {none} have none."
-    caption += " Above k-hat = 0.7 (dashed) weighted means are not to be trusted." if count >= 25 else ""
-    caption += f" k-hat has no fit for {unfitted} (ties)." if count >= 25 and unfitted else ""
     words = f"{len(sizes)} questions with {count} traces; median effective sample size {middle:.3g}"
-    words += f"; k-hat above 0.7 for {int((fitted > 0.7).sum())} of {len(fitted)}" if count >= 25 else "; no k-hat"
+    if count >= 25:
+        tails = f"k-hat above 0.7 for {int((fitted > 0.7).sum())} of the {len(fitted)} that have one"
+        tails += f"; ties leave {unfitted} without" if unfitted else ""
+        caption, words = f"{caption} {tails}. Above the dashed line, trust no weighted mean.", f"{words}; {tails}"
     return caption + left_out(unknown, "question"), words + "."
 
 
@@ -273,10 +271,14 @@ def _between(values: Sequence[float], low: float, high: float) -> list[float]:
     return placed
 
 
-def _spare(taken: set[tuple[str, str]]) -> Look:
-    used = {colour for colour, _ in taken}
-    index = next((i for i, colour in enumerate(SPARE) if colour not in used), len(taken) % len(SPARE))
-    return Look("", SPARE[index], DASHES[index], SYMBOLS[index])
+def _rarest(choices: Sequence[str], used: Sequence[str]) -> str:
+    """The choice that is used least; of several, the first."""
+    return min(choices, key=used.count)
+
+
+def _role(name: str) -> str | None:
+    words = re.findall(r"[a-z]+", name.lower())
+    return next((role for role in (" ".join(words[:2]), *words[:1]) if role in LOOKS), None)
 
 
 def _bins(values: Tensor, number: int) -> tuple[list[float], Tensor]:

@@ -1,4 +1,4 @@
-"""What the exponent on pi/q buys and what it costs, as one picture: effective traces against bias."""
+"""What the exponent on pi/q buys and what it costs, as one picture: effective traces against limit gap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEAREST = 0.045  # of an axis: a point closer than this to the last one that has
 
 
 def exponent_tradeoff(
-    exponents: Numbers, effective: Numbers, bias: Numbers, *, length_rule: tuple[float, float] | None = None
+    exponents: Numbers, effective: Numbers, gaps: Numbers, *, length_rule: tuple[float, float] | None = None
 ) -> go.Figure:
     """One point an exponent: how many of 100 drawn traces count, and how far the weighted traces stay from the truth.
 
@@ -22,20 +22,20 @@ def exponent_tradeoff(
     Args:
         exponents: alpha of each point, [P]; the points are joined in its order.
         effective: effective share of the traces, (E_q rho)^2 / E_q rho^2, between 0 and 1, [P].
-        bias: KL(limit of the weighted traces || true posterior), nats, at least 0, [P].
-        length_rule: (share, bias) of alpha = 1/|z|, which differs from trace to trace: drawn as a star.
+        gaps: the limit gap, KL(limit of the weighted traces || true posterior), nats, at least 0, [P].
+        length_rule: (share, gap) of alpha = 1/|z|, which differs from trace to trace: drawn as a star.
 
     Raises ShapeError unless the three have one length, ValueError for a share outside [0, 1] or a KL below 0.
     """
     name, extra = "exponent_tradeoff", [length_rule] if length_rule else []
     alphas = vector(name, "exponents", exponents)
-    shares, gaps = vector(name, "effective", effective, len(alphas)), vector(name, "bias", bias, len(alphas))
-    _require_possible(shares, gaps)
+    shares, limits = vector(name, "effective", effective, len(alphas)), vector(name, "gaps", gaps, len(alphas))
+    _require_possible(shares, limits)
     for share, gap in extra:
         _require_possible(torch.tensor([share]), torch.tensor([gap]))
-    keep = shares.isfinite() & gaps.isfinite() & alphas.isfinite()
+    keep = shares.isfinite() & limits.isfinite() & alphas.isfinite()
     order = alphas[keep].argsort()
-    alphas, xs, ys = alphas[keep][order], 100 * shares[keep][order], gaps[keep][order].clamp(min=0.0)
+    alphas, xs, ys = alphas[keep][order], 100 * shares[keep][order], limits[keep][order].clamp(min=0.0)
     top = max([*ys.tolist(), *(gap for _, gap in extra)], default=0.0) or 1.0
     figure = panels([""], 1, panel_height=340)
     _curve(figure, alphas, xs, ys, top)
@@ -45,7 +45,7 @@ def exponent_tradeoff(
         words.append(f"1/|z|: {100 * share:.1f} of 100, {gap:.3g} nats")
     figure.update_layout(showlegend=False)
     figure.update_xaxes(title_text="effective traces of 100 drawn", range=[0, 108])
-    figure.update_yaxes(title_text="KL of their limit from the true posterior, nats", range=[-0.1 * top, 1.12 * top])
+    figure.update_yaxes(title_text="limit gap, KL(limit ‖ true posterior), nats", range=[-0.1 * top, 1.12 * top])
     caption = "To the right, more of the drawn traces count; further up, what they add up to is further from the truth."
     caption += left_out(len(keep) - int(keep.sum()), "point")
     return finish(figure, "What does an exponent on π/q buy, and what does it cost?", caption, sentence(words))

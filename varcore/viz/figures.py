@@ -12,7 +12,19 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from varcore.viz.style import INK, TOKEN_SHADES, bare, finish, in_order, legend_below, look, panels, place, spread
+from varcore.viz.style import (
+    INK,
+    LOG_AXIS,
+    TOKEN_SHADES,
+    bare,
+    finish,
+    in_order,
+    legend_below,
+    look,
+    panels,
+    place,
+    spread,
+)
 from varcore.viz.weight_figures import effective_sample_sizes, weight_bars
 
 __all__ = [
@@ -26,7 +38,6 @@ __all__ = [
 
 Results = dict[str, Any]
 SCALES = ((1e15, "peta"), (1e12, "tera"), (1e9, "giga"), (1e6, "mega"))
-TICKS = [digit * 10.0**power for power in range(-6, 5) for digit in (1, 3)]  # of logarithmic axes
 COUNTS = ((1e12, "trillion "), (1e9, "billion "), (1e6, "million "), (1e3, "thousand "))
 
 
@@ -100,7 +111,7 @@ def training_curves(rows: Sequence[dict[str, Any]], *, columns: int = 3) -> go.F
             _training_line(figure, stage, steps, [row[name] for row in stages[stage]], where, stage not in shown)
             shown.add(stage)
         figure.update_xaxes(title_text="optimiser step", **where)
-    figure.update_yaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
+    figure.update_yaxes(**LOG_AXIS)
     legend_below(figure, -(-len(stages) // (2 if columns == 1 else 5)))
     caption = "Thin: every step. Thick: the mean of the last steps (a twentieth of the training). Logarithmic axes."
     words = "; ".join(f"{s} from {r[0]['loss']:.3g} to {r[-1]['loss']:.3g}" for s, r in stages.items())

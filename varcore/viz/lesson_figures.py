@@ -47,11 +47,10 @@ from varcore.viz.drawing import (
     vector,
     wrapped,
 )
-from varcore.viz.style import INK, LOOKS, MUTED, WEIGHTED, Look, finish, legend_below, panels, place
+from varcore.viz.style import INK, LOG_AXIS, LOOKS, MUTED, WEIGHTED, Look, finish, legend_below, panels, place
 
 PATTERNS: dict[str, str] = dict(zip(DASHES, ("", "/", "x", "\\", "-", "."), strict=True))
 MOST_TOKENS, LINE_CHARACTERS, HIGHEST_WEIGHT = 600, 100, 4.0
-TICKS = [digit * 10.0**power for power in range(-6, 5) for digit in (1, 3)]  # of logarithmic axes
 
 
 def posterior_bars(names: Sequence[str], log_probs: Mapping[str, Tensor]) -> go.Figure:
@@ -289,8 +288,8 @@ def length_ratio_density(lengths: Tensor, log_ratios: Tensor) -> go.Figure:
 def _weight_axes(figure: go.Figure, lines: Lines, looks: Mapping[str, Look], log_axis: bool) -> str:
     """Name the lines and set the axes; what the caption says about curves that leave the picture at the top."""
     if log_axis:
-        figure.update_xaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
-        figure.update_yaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
+        figure.update_xaxes(**LOG_AXIS)
+        figure.update_yaxes(**LOG_AXIS)
         label_ends(figure, lines, looks, log_axis=True)
         return ""
     peaks = torch.tensor([w[w.isfinite()].max().item() if w.isfinite().any() else 0.0 for _, w in lines.values()])

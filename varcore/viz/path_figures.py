@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varcore._shapes import ShapeError
 from varcore.viz.drawing import Numbers, left_out, line, looks_of, refuse, sentence, vector
-from varcore.viz.style import Look, finish, legend_below, panels, place, plain
+from varcore.viz.style import LOG_AXIS, Look, finish, legend_below, panels, place, plain
 
 MIDDLE = (0.05, 0.5, 0.95)  # the quantiles drawn: the band's lower edge, the line, the band's upper edge
 
@@ -47,7 +47,7 @@ def seed_paths(
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(rangemode="tozero")  # of linear axes alone
     if log_axis:
-        figure.update_yaxes(type="log", dtick=1)  # ticks at whole powers of ten
+        figure.update_yaxes(**LOG_AXIS)
     legend_below(figure, -(-len(looks) // 3))
     caption = f"Line: the median of the seeds; band: the middle 90% of them.{left_out(missing)}"
     return finish(figure, "Where do the runs go?", caption, f"At the last step: {sentence(words)}")

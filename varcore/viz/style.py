@@ -19,6 +19,8 @@ INK, GRID, FONT = "#1f2933", "#d9dee3", "system-ui, -apple-system, 'Segoe UI', '
 MUTED, WEIGHTED = "#9aa5b1", "#0072B2"
 TOKEN_SHADES = {"sampled": "#0072B2", "read": "#79B4DA", "trained": "#E69F00"}
 BOTTOM, NAME = 56, 30  # pixels below the panels, and above them for a panel's name
+LOG_TICKS = [digit * 10.0**power for power in range(-6, 5) for digit in (1, 3)]
+LOG_AXIS: dict[str, Any] = {"type": "log", "tickvals": LOG_TICKS, "ticktext": [f"{tick:g}" for tick in LOG_TICKS]}
 GLYPHS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "star": "★"}
 
 
@@ -54,10 +56,11 @@ LOOKS = {
     "reasoner": Look("reasoner π", "#0072B2", "longdash", "triangle-up"),
     "forward kl": Look("forward KL", "#0072B2", "solid", "circle"),
     "reverse kl": Look("reverse KL", "#D55E00", "dash", "square"),
+    "floored reverse": Look("floored reverse KL", "#CC79A7", "longdash", "triangle-up"),
     "likelihood estimator": Look("likelihood", "#D55E00", "dash", "square"),
     "accuracy estimator": Look("accuracy", "#0072B2", "solid", "circle"),
     "maximum likelihood": Look("maximum likelihood", INK, "dot", "square"),
-    "binary rl": Look("binary RL", "#56B4E9", "dash", "triangle-up"),
+    "reinforce": Look("REINFORCE", "#56B4E9", "dash", "triangle-up"),
     "grpo": Look("GRPO", "#D55E00", "solid", "circle"),
     "dapo": Look("DAPO", "#E69F00", "dash", "diamond"),
     "dr grpo": Look("Dr. GRPO", "#009E73", "dashdot", "triangle-down"),
@@ -135,10 +138,14 @@ def bare(figure: go.Figure) -> None:
 
 
 def legend_below(figure: go.Figure, lines: int) -> None:
-    """A legend of about `lines` lines under the panels, the figure made taller by as much."""
+    """A legend of about `lines` lines under the panels, the figure made taller by as much.
+
+    Its markers have one size: a line has markers here and there only, and plotly would draw the mean of their sizes.
+    """
     layout: Any = figure.layout
     room = 22 * lines + 8
     place_ = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+    place_ |= {"itemsizing": "constant", "itemwidth": 40}
     figure.update_layout(legend=place_, height=layout.height + room, margin_b=layout.margin.b + room)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 import varcore
 from varcore.llm import ledger
 from varcore.llm.weighing import SELECTIONS
-from varcore.viz.drawing import gaussian, redraw
+from varcore.viz.drawing import redraw
 from varcore.viz.explore import (
     EXPONENTS,
     estimators_of,
@@ -52,6 +52,10 @@ def bound_picture(
     exact = torch.stack([varcore.quadrature_iwae_bound(log_prior, log_correctness, log_q, k) for k in ks])
     evidence = varcore.exact_log_evidence(log_prior, log_correctness)
     return bound_curve(ks, torch.stack([b.mean() for b in bounds]), halves, log_evidence=evidence, exact=exact)
+
+
+def gaussian(at: Tensor, mean: Tensor | float, deviation: Tensor | float) -> Tensor:
+    return torch.exp(-0.5 * ((at - mean) / deviation) ** 2) / (deviation * math.sqrt(2 * math.pi))
 
 
 def gaussian_fits(positions: Tensor, target: Tensor) -> dict[str, Tensor]:
