@@ -141,6 +141,21 @@ def test_a_folder_that_cannot_be_written_is_told(fresh: Path):
     assert "could not be read" in repr(progress(1))
 
 
+def test_a_write_that_fails_leaves_the_old_file(fresh: Path, monkeypatch: pytest.MonkeyPatch):
+    check("1.3", mine)
+    before = (fresh / "01.json").read_text()
+
+    def refuse(source, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert "could not be saved: no space left" in repr(check("1.4", use("1.4")))
+    assert os.listdir(fresh) == ["01.json"]
+    assert (fresh / "01.json").read_text() == before
+    (fresh / "01.json").write_text("{")
+    assert "could not be renamed: no space left" in repr(progress(1))
+
+
 def test_nothing_is_left_beside_the_file(fresh: Path):
     for name in ("1.3", "1.4"):
         check(name, use(name))

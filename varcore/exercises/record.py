@@ -27,10 +27,17 @@ def load(tutorial: int) -> tuple[list[str], str]:
     except OSError as error:
         return [], f"Your progress could not be read: {error}."
     except (ValueError, KeyError, TypeError) as error:
-        broken = path.with_suffix(".broken")
-        os.replace(path, broken)
-        return [], f"{path} was not a progress file ({error}); it is now {broken}, and counting starts anew."
+        return [], _set_aside(path, error)
     return solved, ""
+
+
+def _set_aside(path: Path, error: Exception) -> str:
+    broken = path.with_suffix(".broken")
+    try:
+        os.replace(path, broken)
+    except OSError as refusal:
+        return f"{path} is not a progress file ({error}) and could not be renamed: {refusal}."
+    return f"{path} was not a progress file ({error}); it is now {broken}, and counting starts anew."
 
 
 def add(tutorial: int, name: str) -> str:
@@ -39,10 +46,17 @@ def add(tutorial: int, name: str) -> str:
     try:
         solved, remark = load(tutorial)
         if name not in solved:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps({"correct": sorted({*solved, name})}) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            _write(path, json.dumps({"correct": sorted({*solved, name})}) + "\n")
     except OSError as error:
         return f"Your progress could not be saved: {error}. Set VARCORE_PROGRESS to a folder that can be written."
     return remark
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
