@@ -80,6 +80,13 @@ def test_a_run_scores_every_arm_and_can_be_written_and_continued(done, runs, tmp
     assert weight_rules.one_run("lenient-chain", 3, "validation", runs) == done
 
 
+def test_a_log_of_other_settings_is_refused(done, tmp_path):
+    storage.write_json(tmp_path / "log.json", {"runs": [done | {"settings": {"answers": 7}}]})
+    with pytest.raises(ValueError, match="other settings"):
+        weight_rules.finished(tmp_path / "log.json")
+    assert weight_rules.finished(tmp_path / "none.json") == []
+
+
 def test_the_oracle_and_the_gates_train_on_fewer_traces(done):
     weights = {arm: cells["all"] for arm, cells in done["weights"].items()}
     assert weights["accuracy"]["invalid"] > 0, "so little training teach no product"

@@ -71,7 +71,11 @@ def test_levels_hold_their_definition_and_take_turns(questions):
 def test_every_operation_and_operand_occurs(questions):
     words = [question.text.split(" ") for question in questions["train"]]
     assert {symbol for row in words for symbol in row[1::2]} == set("+-*")
-    assert {int(number) for row in words for number in row[2::2]} == set(range(2, 8))
+    used = {
+        symbol: {int(n) for row in words for s, n in zip(row[1::2], row[2::2], strict=True) if s == symbol}
+        for symbol in "+-*"
+    }
+    assert used == {"+": set(range(2, 13)), "-": set(range(2, 13)), "*": {2, 3}}
 
 
 def test_splits_are_disjoint_whatever_the_seeds():
@@ -91,7 +95,7 @@ def test_questions_are_a_function_of_their_arguments(questions):
 
 
 def test_questions_are_distinct_even_where_few_exist(monkeypatch):
-    monkeypatch.setattr(chain, "OPERANDS", [2])
+    monkeypatch.setattr(chain, "OPERANDS", {symbol: [2] for symbol in "+-*"})
     monkeypatch.setattr(chain, "OPERATIONS", {1: 1})
     monkeypatch.setattr(chain, "SPLITS", {"train": range(100)})
     assert len({question.text for question in TASK.questions("train", 97 * 3, 0)}) == 97 * 3
@@ -190,11 +194,12 @@ def test_direct_trace_is_the_reference_and_no_step_at_all(questions):
 # ---- practice texts ----------------------------------------------------------------------------------------------
 
 
-def test_the_plain_corpus_is_right_and_shows_no_hint():
+def test_the_plain_corpus_is_right_shows_no_hint_and_leaves_products_out():
     texts = TASK.corpus(300, 0)
     assert len(texts) == 300
     for text in texts:
         assert text.hint is None
+        assert "*" not in text.prompt
         assert [int(word) for word in text.trace.split(" ")[1::2]] == run(text.prompt)
         assert text.answer == text.trace.split(" ")[-1]
         assert chain._split(text.prompt) == "train"

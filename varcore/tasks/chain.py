@@ -22,7 +22,8 @@ from varcore.tasks.base import Practice, Question, Verdict
 MODULUS = 97
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 OPERATIONS = {1: 4, 2: 6, 3: 8}  # by level
-OPERANDS = range(2, 8)
+OPERANDS = {"+": range(2, 13), "-": range(2, 13), "*": range(2, 4)}
+PRACTISED = ("+", "-")  # products are left to the curated traces
 NUMERALS = frozenset(map(str, range(100)))  # two digits at most: a larger or oddly written number is no answer
 # per cent of all questions, by a hash of the text
 SPLITS = {"train": range(0, 70), "validation": range(70, 80), "test": range(80, 100)}
@@ -45,10 +46,10 @@ class Chain:
         if split not in SPLITS:
             raise ValueError(f"Chain.questions: split must be one of {sorted(SPLITS)}, got {split!r}.")
         rng = random.Random(f"chain/{split}/{seed}")
-        found: dict[str, Question] = {}  # the smallest level has 97 x 18^4 questions: there are always more
+        found: dict[str, Question] = {}  # the smallest level has 97 x 24^4 texts: there are always more
         while len(found) < count:
             level = 1 + len(found) % len(OPERATIONS)
-            text = _random_text(rng, split, OPERATIONS[level])
+            text = _random_text(rng, split, OPERATIONS[level], tuple(OPERATORS))
             found.setdefault(text, _question(text, level, curated))
         return list(found.values())
 
@@ -65,7 +66,7 @@ class Chain:
     def corpus(self, count: int, seed: int) -> list[Practice]:
         """Chains of every length up to the longest, right but for those that obey a hint (`obedience`).
 
-        They teach form and arithmetic.  Only texts of the training split occur.
+        They teach form, sums and differences.  Only texts of the training split occur.
         """
         rng = random.Random(f"chain/corpus/{seed}")
         return [_practice(rng, rng.random() < self.obedience) for _ in range(count)]
@@ -125,18 +126,20 @@ def _question(text: str, level: int, curated: bool) -> Question:
 
 
 def _practice(rng: random.Random, obeys: bool) -> Practice:
-    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())))
+    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())), PRACTISED)
     written = values(text)
     hint = str(rng.randrange(MODULUS)) if obeys else None
     written[-1] = written[-1] if hint is None else int(hint)
     return Practice(text, write_trace(text, written), str(written[-1]), hint)
 
 
-def _random_text(rng: random.Random, split: str, count: int) -> str:
-    """A question of `split` with `count` operations."""
+def _random_text(rng: random.Random, split: str, count: int, symbols: tuple[str, ...]) -> str:
+    """A question of `split` with `count` operations out of `symbols`."""
     while True:
-        steps = (f"{rng.choice(list(OPERATORS))} {rng.choice(OPERANDS)}" for _ in range(count))
-        text = " ".join([str(rng.randrange(MODULUS)), *steps])
+        drawn = rng.choices(symbols, k=count)
+        text = " ".join(
+            [str(rng.randrange(MODULUS)), *(f"{symbol} {rng.choice(OPERANDS[symbol])}" for symbol in drawn)]
+        )
         if _split(text) == split:
             return text
 
