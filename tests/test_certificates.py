@@ -73,6 +73,15 @@ def test_a_rule_undefined_on_some_groups_is_certified_without_them(certify):
     assert_exact(certify(rule, p, 4, kept=dapo_kept_groups), dapo_question_weight(p, 4))
 
 
+@pytest.mark.parametrize("certify", [certified_question_weight, certified_exchangeable_question_weight])
+def test_groups_rarer_than_the_smallest_number_are_never_kept(certify):
+    # both right has a chance of 1e-400, which is 0 in float64: no share to divide by, in the gradient neither
+    p = torch.tensor([1e-200, 0.5], requires_grad=True)
+    weight = certify(reinforce_advantages, p, 2, kept=lambda rewards: rewards.sum(-1) == 2)
+    assert_exact(weight, [0.0, 1.0])  # a kept group has A = r = 1 twice
+    assert_exact(torch.autograd.grad(weight.sum(), p)[0], [0.0, 0.0])
+
+
 def test_a_rule_of_ones_own():
     # A = r^2 - 0.7 on 0/1 rewards: E[A|1] - E[A|0] = 1, whatever the constant
     p = torch.linspace(0.01, 0.99, 7)
