@@ -1,9 +1,10 @@
 """Every tutorial in fresh kernels: blank, with the solutions checked, and with the solutions written into its stubs."""
 
+import ast
 import copy
+import inspect
 import json
 import os
-import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -122,8 +123,9 @@ def test_the_suspect_of_a_debugging_task_is_a_committed_mistake(path: Path):
     for task in tasks_for(path):
         if task.kind == "debugging":
             (cell,) = [cell for cell in code(section(cells_of(path), heading(task))) if "def suspect(" in text(cell)]
-            names: dict = {"torch": torch}
-            exec(re.split(r"\n\n\n(?!def suspect)", text(cell))[0], names)
+            names = dict(vars(inspect.getmodule(inspect.unwrap(task.solution))))
+            (suspect,) = [node for node in ast.parse(text(cell)).body if getattr(node, "name", "") == "suspect"]
+            exec(ast.unparse(suspect), names)
             verdict = judge(task, names["suspect"], torch.Generator().manual_seed(0))
             assert verdict.because in map(diagnosis_of, task.mistakes), verdict
 

@@ -21,6 +21,11 @@ def said(answer, task: Task | None = None) -> str:
         (lambda x: x.mean(-1).float(), "the result has dtype torch.float32, where the spec asks for torch.float64"),
         (lambda x: x.mean(-1) * float("nan"), "the result is NaN"),
         (lambda x: x.mean(-1) + 1, "the value is off by up to 1."),
+        (
+            lambda x: x.mean(-1).nan_to_num(neginf=-9.0),
+            "on a trace of weight zero the value is -9 where it should be -inf",
+        ),
+        (lambda x: x.mean(-1) - (torch.inf if x.ndim > 2 else 0), "is -inf where it should be finite"),
         (lambda x: x.mean(-1).detach(), "the value is right, but carries no gradient"),
         (lambda x: x.mean(-1) + x[..., 0] - x[..., 0].detach(), "its gradient in `log_weights` is not"),
         (lambda x: x.mean(-1) if x.ndim == 2 else x.foo, "on one question of five traces it raises AttributeError"),

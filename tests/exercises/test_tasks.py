@@ -5,9 +5,9 @@ functions agree on one to nine digits with a probability that never shows.
 """
 
 import ast
+import importlib
 import inspect
 import itertools
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +16,20 @@ import torch
 from torch import Tensor
 
 import varcore
-from varcore.exercises import running, task
+from varcore.exercises import task
 from varcore.exercises.judging import judge
 from varcore.exercises.task import Task, diagnosis_of, source_of, tasks_of, tutorials
 
 TASKS = [one for number in tutorials() for one in tasks_of(number)]
 CODING = [one for one in TASKS if one.wants == "function"]
 CASED = [one for one in TASKS if one.cases is not None]
-SEEDS = range(3)
+SEEDS = range(2)
+CALLS = {  # library functions that take other arguments than the task's
+    "torch.logsumexp": lambda values: torch.logsumexp(values, -1),
+    "varcore.exact_iwae_bound": lambda log_weights, log_posterior, K: varcore.exact_iwae_bound(
+        log_weights + log_posterior, torch.zeros_like(log_weights), log_posterior, K
+    ),
+}
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -98,24 +104,13 @@ def test_a_mistake_gets_its_own_diagnosis(one: Task, code, seed: int):
     assert (verdict.outcome, verdict.because) == ("wrong", diagnosis_of(code))
 
 
-@pytest.mark.parametrize("one", CASED, ids=named)
+@pytest.mark.parametrize("one", [one for one in TASKS if one.library], ids=named)
 def test_the_solution_agrees_with_the_library(one: Task):
-    """On every case; the exact functions take tables in place of weights, so theirs is a test of its own."""
-    if not one.library or one.library == "varcore.exact_iwae_bound":
-        return
     module, _, name = one.library.rpartition(".")
-    ready = getattr({"varcore": varcore, "torch": torch}[module], name)
-    dimension = (-1,) if module == "torch" else ()
+    ready = CALLS.get(one.library) or getattr(importlib.import_module(module), name)
+    assert one.cases is not None
     for case in one.cases(seeded(0)):
-        mine, theirs = one.solution(*case.arguments), ready(*case.arguments, *dimension)
-        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("one", TASKS, ids=named)
-def test_a_library_name_can_be_imported(one: Task):
-    if one.library:
-        module, _, name = one.library.rpartition(".")
-        assert callable(getattr(__import__(module, fromlist=[name]), name))
+        torch.testing.assert_close(one.solution(*case.arguments), ready(*case.arguments), rtol=1e-6, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ hostile attempts
@@ -168,12 +163,10 @@ def divide(*arguments):
     ids=["none", "text", "object", "input", "no arguments", "endless", "recursive", "exit", "raise", "tensor", "str"],
 )
 def test_a_hostile_answer_is_wrong_and_nothing_worse(one: Task, answer, said: str):
-    started = time.monotonic()
-    verdict = judge(replace(one, seconds=0.2), answer, seeded(0))
+    verdict = judge(replace(one, seconds=0.2) if answer is endless else one, answer, seeded(0))
     assert verdict.outcome == "wrong"
     assert verdict.because
     assert said in verdict.because
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("one", CASED, ids=named)
@@ -254,4 +247,3 @@ def test_sources_are_shown_as_they_are_written(one: Task):
         source = source_of(code)
         assert source.startswith(f"def {code.__name__}(")
         assert ast.parse(source)
-    assert running.same(source_of(one.solution), source_of(one.solution))

@@ -16,8 +16,8 @@ A module holds one ``TASK`` (see ``Task``) and, as ordinary code:
   mistake by its values, so one version of it is enough.
 
 For what cases cannot say (a target reached, a property), ``examine(answer, generator)`` returns "" or a diagnosis.
-With ``wants="value"`` the answer is a number or tensor, ``None`` in the stub, and solution, alternatives and mistakes are
-functions without arguments that return it: the module writes ``def my_number():``, the notebook ``my_number = None``.
+With ``wants="value"`` the answer is a number or tensor, and solution, alternatives and mistakes are functions without
+arguments that return it: the module writes ``def my_number():``, the notebook's stub ``my_number = None``.
 One task has ``kind="debugging"``: the cell before its stub shows the faulty function as ``def suspect(...)``, and the
 faulty code is one of the mistakes.  One task has ``kind="experiment"``.
 

@@ -109,7 +109,7 @@ def _described(task: Task, case: Case, want: Seen, got: Seen) -> str:
     if not same(value, right):
         if same(value, -right):
             return f"{where}the sign is wrong."
-        return f"{where}the value is off by up to {_off(value, right)}."
+        return f"{where}the value is {_off(value, right)}."
     return where + _slope(task, case, want, got)
 
 
@@ -118,7 +118,13 @@ def _a(value: Any) -> str:
 
 
 def _off(value: Tensor, right: Tensor) -> str:
-    return f"{(value.detach() - right.detach()).abs().nan_to_num(nan=0.0, posinf=torch.inf).max().item():.3g}"
+    """By how much, at worst; or where it is infinite and should not be, or the other way round."""
+    value, right = value.detach().flatten(), right.detach().flatten()
+    wrong = (value != right) & (value.isinf() | right.isinf())
+    if wrong.any():
+        there = right[wrong][0]
+        return f"{value[wrong][0].item():.4g} where it should be {'finite' if there.isfinite() else there.item()}"
+    return f"off by up to {(value.double() - right.double()).abs().nan_to_num(nan=0.0).max().item():.3g}"
 
 
 def _slope(task: Task, case: Case, want: Seen, got: Seen) -> str:

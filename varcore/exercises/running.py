@@ -105,16 +105,16 @@ def copied(argument: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal up to rounding, in shape and dtype too; NaN equals NaN; lists, tuples and dicts are compared by item."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        close = CLOSE.get(a.dtype, 0.0)
-        return torch.allclose(a.detach(), b.detach(), rtol=close, atol=close, equal_nan=True)
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
+    """Equal up to rounding, in shape and dtype too; NaN equals NaN; lists, tuples and dicts are compared by item.
+
+    A tensor without axes and a Python number may stand for each other: "one number" is either.
+    """
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return _same_tensors(_like(a, b), _like(b, a))
     if type(a) is not type(b):
         return False
+    if isinstance(a, float):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
@@ -122,8 +122,23 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def _like(a: Any, b: Any) -> Any:
+    """A Python number as a tensor of the other's dtype, where that can hold it."""
+    fits = isinstance(b, Tensor) and (type(a) is int or (type(a) is float and b.is_floating_point()))
+    return torch.tensor(a, dtype=b.dtype) if fits else a
+
+
+def _same_tensors(a: Any, b: Any) -> bool:
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape != b.shape:
+        return False
+    if a.dtype != b.dtype:
+        return False
+    close = CLOSE.get(a.dtype, 0.0)
+    return torch.allclose(a.detach(), b.detach(), rtol=close, atol=close, equal_nan=True)
+
+
 def unfinished(error: NotImplementedError, answer: Any) -> str:
-    """ "" for the stub itself; otherwise which other one it ran into."""
+    """Which other stub the answer ran into; nothing to say if it is the stub itself."""
     name = traceback.extract_tb(error.__traceback__)[-1].name
     own = getattr(answer, "__name__", name)
     return "" if name == own else f"`{own}` calls `{name}`, which still raises NotImplementedError."

@@ -21,7 +21,7 @@ def cases(generator):
         Case("three traces, K = 6", draw(3, 6)),
         Case("log weights near -2000", draw(4, 3, shift=-2000.0)),
         Case("a trace of weight zero that q may draw", (without(weights, (2,)), posterior, 3)),
-        Case("gradients", draw(4, 3), slopes=(0, 1)),
+        Case("gradients", draw(4, 3), slopes=(0,)),
     ]
 
 

@@ -21,7 +21,7 @@ def cases(generator):
         Case("traces of thousands of tokens", (joint - 3000, weights - 2000), slopes=(0, 1)),
         Case("a trace of weight zero whose log_joint is -inf", never, slopes=(0,)),
         Case("a question whose traces all have weight zero", nothing, slopes=(0,)),
-        Case("float32", draw(3, 4, dtype=torch.float32)),
+        Case("float32 values", draw(3, 4, dtype=torch.float32)),
     ]
 
 

@@ -22,7 +22,7 @@ def cases(generator):
         Case("two rows that lie 4000 apart", (draw(2, 4) + apart,)),
         Case("a row with one -inf", (without(draw(3, 4), (1, 2)),)),
         Case("a row of nothing but -inf", (without(draw(3, 4), (1,)),)),
-        Case("float32", (draw(3, 4, dtype=torch.float32),)),
+        Case("float32 values", (draw(3, 4, dtype=torch.float32),)),
     ]
 
 

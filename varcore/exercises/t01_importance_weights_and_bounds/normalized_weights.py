@@ -4,25 +4,13 @@ import math
 
 import torch
 
-from varcore.exercises.drawing import normal, without
 from varcore.exercises.t01_importance_weights_and_bounds.log_sum_exp import log_sum_exp
-from varcore.exercises.task import Case, Task
+from varcore.exercises.t01_importance_weights_and_bounds.questions import questions
+from varcore.exercises.task import Task
 
 
 def cases(generator):
-    def draw(*shape, **settings):
-        return normal(generator, *shape, **settings)
-
-    return [
-        Case("three questions of four traces", (draw(3, 4),)),
-        Case("one question of five traces", (draw(5),)),
-        Case("a tensor of shape (2, 3, 4)", (draw(2, 3, 4),)),
-        Case("log weights near -2000", (draw(3, 4) - 2000,)),
-        Case("log weights near +2000", (draw(3, 4) + 2000,)),
-        Case("a trace of weight zero", (without(draw(3, 4), (1, 2)),)),
-        Case("a question whose traces all have weight zero", (without(draw(3, 4), (1,)),)),
-        Case("float32", (draw(3, 4, dtype=torch.float32),)),
-    ]
+    return questions(generator)
 
 
 def normalized_weights(log_weights):
@@ -49,8 +37,14 @@ def looped(log_weights):
 def left_the_logarithms(log_weights):
     """it takes `exp` of the log weights as they are; near -2000 that is 0 over 0, near +2000 infinity over infinity."""
     rho = log_weights.exp()
-    total = rho.sum(-1, keepdim=True)
-    return rho / torch.where(total == 0, 1.0, total)
+    return rho / rho.sum(-1, keepdim=True)
+
+
+def zero_by_underflow(log_weights):
+    """it takes `exp` of the log weights as they are; near -2000 they all become 0, and a question with good traces
+    looks like one without any."""
+    rho = log_weights.exp()
+    return rho / rho.sum(-1, keepdim=True).clamp(min=1e-300 if rho.dtype == torch.float64 else 1e-30)
 
 
 def nan_for_nothing(log_weights):
@@ -118,6 +112,7 @@ TASK = Task(
     alternatives=(by_softmax, looped),
     mistakes=(
         left_the_logarithms,
+        zero_by_underflow,
         nan_for_nothing,
         uniform_for_nothing,
         first_axis,
