@@ -43,3 +43,11 @@ def slots_q(theta):
 def free_q(theta):
     """log q of all traces [..., 12]; theta [..., 12] holds one logit per trace."""
     return theta.log_softmax(-1)
+
+
+# A weaker reasoner names an operation and then guesses; a whole solution it writes once in 250 thoughts.
+WEAK_TRACES = ("+", "-", "*", "2 * 4", "4 * 2")
+WEAK_PRIOR = torch.tensor([0.40, 0.396, 0.20, 0.002, 0.002], dtype=torch.float64)
+WEAK_ACCURACY = torch.tensor([0.02, 0.02, 0.20, 1.0, 1.0], dtype=torch.float64)
+WEAK_TRUTH = WEAK_PRIOR * WEAK_ACCURACY / (WEAK_PRIOR @ WEAK_ACCURACY)
+WEAK_START = 0.95 * WEAK_PRIOR + 0.05 * torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0], dtype=torch.float64)  # q
