@@ -71,6 +71,44 @@ def test_chunks_leave_values_and_gradients_as_they_are(chunk, temperature):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
+def test_a_frozen_head_or_state_gets_no_gradient():
+    torch.manual_seed(0)
+    hidden, head, targets = torch.randn(9, 4), torch.randn(11, 4), torch.randint(11, (9,))
+    for learned, frozen in ((hidden, head), (head, hidden)):
+        learned.requires_grad_(True), frozen.requires_grad_(False)
+        expected = torch.autograd.grad((hidden @ head.T).log_softmax(-1)[range(9), targets].sum(), learned)
+        found = torch.autograd.grad(token_log_probs(hidden, head, targets, chunk=4).sum(), learned)
+        torch.testing.assert_close(found, expected)
+        assert frozen.grad is None
+
+
+def test_gradients_of_half_precision_are_added_up_in_float32():
+    """A thousand chunks of one token each: summed in bfloat16, the head's gradient would stop growing at some point."""
+    hidden = torch.ones(1000, 1, dtype=torch.bfloat16)
+    head = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
+    token_log_probs(hidden, head, torch.zeros(1000, dtype=torch.long), chunk=1).sum().backward()
+    assert head.grad is not None
+    assert head.grad.flatten().tolist() == [500.0, -500.0]
+
+
+@pytest.mark.parametrize("chunk", [2, None])
+def test_autocast_rounds_the_products_and_nothing_after(chunk):
+    torch.manual_seed(0)
+    hidden, head, targets = torch.randn(9, 16), torch.randn(40, 16), torch.randint(40, (9,))
+    half = (hidden.bfloat16() @ head.bfloat16().T).float() / 0.7
+    expected = half.log_softmax(-1)[range(9), targets]
+    hidden.requires_grad_(), head.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = token_log_probs(hidden, head, targets, temperature=0.7, chunk=chunk)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.detach(), expected)
+    gradients = torch.autograd.grad(found.sum(), (hidden, head))
+    exact = torch.autograd.grad(token_log_probs(hidden, head, targets, temperature=0.7).sum(), (hidden, head))
+    for rounded, gradient in zip(gradients, exact, strict=True):
+        assert rounded.dtype == torch.float32
+        torch.testing.assert_close(rounded, gradient, rtol=0.05, atol=0.1)
+
+
 @pytest.mark.parametrize("logits_at_once", [1, 3 * 370, 2**24])
 def test_gradients_of_the_model_equal_the_naive_twins(make_model, exact_norm, monkeypatch, logits_at_once):
     """Through padding and chunks at once: one token's logits at a time, three tokens', all."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from varcore.llm.templates import Ids
@@ -26,19 +27,65 @@ def token_log_probs(
         chunk: tokens whose logits are held at once; None holds about LOGITS_AT_ONCE numbers.  With gradients, a
             chunk's logits are computed a second time in the backward pass instead of being kept.
 
-    Returns: [T].  Equal to ``(hidden @ head.T / temperature).log_softmax(-1)`` at the targets.
+    Returns: [T].  Equal to ``(hidden @ head.T / temperature).log_softmax(-1)`` at the targets.  Differentiable once.
     """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):  # once for all chunks; the products inside are then as they are
+        hidden, head = (part.to(torch.get_autocast_dtype(device)) for part in (hidden, head))
     size = chunk or max(1, LOGITS_AT_ONCE // head.shape[0])
-    if len(targets) <= size:
-        return _chunk_log_probs(hidden, head, targets, temperature)
-    pieces = zip(hidden.split(size), targets.split(size), strict=True)
-    return torch.cat([checkpoint(_chunk_log_probs, h, head, t, temperature, use_reentrant=False) for h, t in pieces])
+    with torch.autocast(device, enabled=False):
+        if len(targets) <= size:  # few enough to be kept for the backward pass
+            logits = _logits(hidden, head, temperature)
+            return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+        found = _ChunkedLogProbs.apply(hidden, head, targets, temperature, size)
+    assert isinstance(found, Tensor)
+    return found
 
 
-def _chunk_log_probs(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> Tensor:
+def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     logits = hidden @ head.T
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if temperature == 1 else logits.div_(temperature)
+
+
+class _ChunkedLogProbs(torch.autograd.Function):
+    """One chunk's logits at a time, changed in place: forward [n, V] to their exponentials, backward to the gradient.
+
+    d log p(y) / d logits = (1 at y) - softmax.  The head's gradient is added up in the log-probabilities' own dtype.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, temperature: float, size: int) -> Tensor:
+        chosen, norms = [], []
+        for states, ids in zip(hidden.split(size), targets.split(size), strict=True):
+            logits = _logits(states, head, temperature)
+            chosen.append(logits.gather(-1, ids[:, None])[:, 0])
+            largest = logits.amax(-1, keepdim=True)
+            norms.append(logits.sub_(largest).exp_().sum(-1).log_().add_(largest[:, 0]))
+        norm = torch.cat(norms)
+        ctx.save_for_backward(hidden, head, targets, norm)
+        ctx.settings = temperature, size
+        return torch.cat(chosen).sub_(norm)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        (hidden, head, targets, norm), (temperature, size) = ctx.saved_tensors, ctx.settings
+        needs_hidden, needs_head = ctx.needs_input_grad[:2]
+        for_hidden = torch.empty_like(hidden) if needs_hidden else None
+        for_head = torch.zeros_like(head, dtype=upstream.dtype) if needs_head else None
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            scale = (upstream[part] / temperature)[:, None]
+            slope = _logits(hidden[part], head, temperature).sub_(norm[part, None]).exp_().mul_(-scale)
+            slope = slope.scatter_add_(-1, targets[part, None], scale).to(head.dtype)
+            if for_hidden is not None:
+                for_hidden[part] = slope @ head
+            if for_head is not None and for_head.dtype == slope.dtype:
+                for_head.addmm_(slope.T, hidden[part])  # in place: a product of its own is as large as the head
+            elif for_head is not None:
+                for_head += slope.T @ hidden[part]
+        return for_hidden, None if for_head is None else for_head.to(head.dtype), None, None, None
 
 
 def response_log_probs(model: PreTrainedModel, rows: Sequence[tuple[Ids, Ids]], *, temperature: float = 1.0) -> Tensor:
