@@ -66,6 +66,11 @@ def exactly_one(p, M):
     return M * p * (1 - p) ** (M - 1)
 
 
+def for_rare_ones(p, M):
+    """it is 1 - exp(-M p), which comes near for small p only. M traces are a whole number of independent draws."""
+    return 1 - (-M * p).exp()
+
+
 def one_trace(p, M):
     """it is the chance that one trace is right, whatever M is."""
     return p + 0.0
@@ -83,6 +88,6 @@ TASK = Task(
     cases=cases,
     solution=chance_to_learn,
     alternatives=(by_logarithms, looped),
-    mistakes=(all_wrong, all_right, one_wrong, added, capped, exactly_one, one_trace),
+    mistakes=(all_wrong, all_right, one_wrong, added, capped, exactly_one, for_rare_ones, one_trace),
     library="varcore.forward_kl_question_weight",
 )

@@ -69,6 +69,15 @@ def words_counted(hint, trace):
     return sum(word in trace for word in hint) / len(hint) if hint else 0.0
 
 
+def any_order(hint, trace):
+    """it counts words in a row that are somewhere in the hint, whatever their order. The hint backwards is no copy."""
+    best = run = 0
+    for word in trace:
+        run = run + 1 if word in hint else 0
+        best = max(best, run)
+    return best / len(hint) if hint else 0.0
+
+
 def with_gaps(hint, trace):
     """it allows other words in between. A piece is copied in a row: what is wanted is the longest *run*."""
     table = [[0] * (len(trace) + 1) for _ in range(len(hint) + 1)]
@@ -125,6 +134,21 @@ def letters(hint, trace):
     return best / len(hint) if hint else 0.0
 
 
+def blanks(hint, trace):
+    """it joins the words with blanks and compares text. `2 1` stands in the text `12 12`, but no such tokens: compare
+    the lists."""
+    text, best = " ".join(trace), 0
+    for start in range(len(hint)):
+        while start + best < len(hint) and " ".join(hint[start : start + best + 1]) in text:
+            best += 1
+    return best / len(hint) if hint else 0.0
+
+
+def last_word_missed(hint, trace):
+    """it never looks at the trace's last word. Python's ranges and slices stop one before their end."""
+    return copied_share(hint, trace[:-1])
+
+
 def never_steps_back(hint, trace):
     """it walks through the hint with one finger, and after a mismatch begins again at the hint's start. Where a word
     comes twice, or a piece begins elsewhere, it misses the run."""
@@ -157,6 +181,7 @@ TASK = Task(
     alternatives=(by_table, by_diagonals),
     mistakes=(
         words_counted,
+        any_order,
         with_gaps,
         all_or_nothing,
         of_the_trace,
@@ -165,6 +190,8 @@ TASK = Task(
         place_by_place,
         all_runs,
         letters,
+        blanks,
+        last_word_missed,
         never_steps_back,
         empty_hint_breaks,
     ),

@@ -53,6 +53,12 @@ def own_included(rewards):
     return rewards.mean(-1, keepdim=True).expand_as(rewards)
 
 
+def one_for_all(rewards):
+    """it is one mean for the whole question, the trace's own reward among the others. Each trace has a baseline of its
+    own: the result has the shape of the rewards."""
+    return rewards.mean(-1, keepdim=True)
+
+
 def divided_by_k(rewards):
     """it divides the sum of the others by K; there are K - 1 of them."""
     return (rewards.sum(-1, keepdim=True) - rewards) / rewards.shape[-1]
@@ -94,6 +100,12 @@ def best_of_others(rewards):
     return torch.where(rewards == top[..., :1], top[..., 1:], top[..., :1])
 
 
+def small_number_added(rewards):
+    """a small number was put under the fraction, and shows where rewards are large. Only K = 1 has nothing to divide
+    by: treat that by itself."""
+    return (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1 + 1e-8)
+
+
 def nan_for_one(rewards):
     """a single trace gives NaN, 0 over 0: there are no others. The spec asks for 0 there."""
     return (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
@@ -115,6 +127,7 @@ TASK = Task(
     alternatives=(by_matrix, looped, from_the_mean),
     mistakes=(
         own_included,
+        one_for_all,
         divided_by_k,
         sum_of_others,
         own_kept_in_the_sum,
@@ -122,6 +135,7 @@ TASK = Task(
         all_questions,
         first_axis,
         best_of_others,
+        small_number_added,
         nan_for_one,
     ),
 )

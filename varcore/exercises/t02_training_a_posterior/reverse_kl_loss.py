@@ -70,6 +70,13 @@ def through_the_weights(log_posterior, log_weights):
     return -((rewards - leave_one_out(rewards)) * log_posterior).mean(-1)
 
 
+def through_the_rewards(log_posterior, log_weights):
+    """the value is right, but only the baseline was detached: gradient still flows through the rewards. Both are
+    constants."""
+    rewards = log_weights.masked_fill((log_weights == -torch.inf).any(-1, keepdim=True), 0.0)
+    return -((rewards - leave_one_out(rewards.detach())) * log_posterior).mean(-1)
+
+
 def nothing_to_learn(log_posterior, log_weights):
     """the value is right, but carries no gradient into `log_posterior`: too much was detached. Only the rewards and
     their baselines are constants."""
@@ -96,6 +103,15 @@ def own_baseline(log_posterior, log_weights):
     rewards = log_weights.detach()
     rewards = rewards.masked_fill((rewards == -torch.inf).any(-1, keepdim=True), 0.0)
     return -((rewards - rewards.mean(-1, keepdim=True)) * log_posterior).mean(-1)
+
+
+def divided_by_deviation(log_posterior, log_weights):
+    """the rewards are divided by their standard deviation, as GRPO does. Then every question pulls alike, and near the
+    goal, where all rewards are equal, the noise is blown up: Eq. 34 has no such division."""
+    rewards = log_weights.detach()
+    rewards = rewards.masked_fill((rewards == -torch.inf).any(-1, keepdim=True), 0.0)
+    deviation = rewards.std(-1, keepdim=True) if rewards.shape[-1] > 1 else 1.0
+    return -((rewards - rewards.mean(-1, keepdim=True)) / (deviation + 1e-8) * log_posterior).mean(-1)
 
 
 def baseline_added(log_posterior, log_weights):
@@ -141,6 +157,22 @@ def nan_for_zero(log_posterior, log_weights):
     return -((rewards - leave_one_out(rewards)) * log_posterior).mean(-1)
 
 
+def nan_gradient(log_posterior, log_weights):
+    """the value is right, but the gradient of a question with a trace of weight zero is NaN. `torch.where` after the
+    product hides the NaN from the value and not from the gradient: take the -inf out before you subtract."""
+    rewards = log_weights.detach()
+    loss = -((rewards - leave_one_out(rewards)) * log_posterior).mean(-1)
+    return torch.where(rewards.isinf().any(-1), 0.0, loss)
+
+
+def batch_skipped(log_posterior, log_weights):
+    """one question with a trace of weight zero silences all questions. Each question is judged by its own traces: ask
+    along the last axis."""
+    if log_weights.isinf().any():
+        return 0 * log_posterior.sum(-1)
+    return reverse_kl_loss(log_posterior, log_weights)
+
+
 def zeros_left_out(log_posterior, log_weights):
     """in a question with a trace of weight zero the other traces go on as if it were not there. So q is never told that
     it wrote something impossible, and the step is that of another loss: the spec asks for loss 0 there."""
@@ -179,10 +211,12 @@ TASK = Task(
     alternatives=(masked_at_the_end, looped, scaled_deviation),
     mistakes=(
         through_the_weights,
+        through_the_rewards,
         nothing_to_learn,
         as_a_reward,
         without_baseline,
         own_baseline,
+        divided_by_deviation,
         baseline_added,
         summed,
         all_questions,
@@ -190,6 +224,8 @@ TASK = Task(
         shares_as_rewards,
         minus_the_elbo,
         nan_for_zero,
+        nan_gradient,
+        batch_skipped,
         zeros_left_out,
         zero_as_reward,
     ),

@@ -74,6 +74,16 @@ def arithmetic_mean(log_posterior, log_weights):
     return -((log_rho.logsumexp(-1, keepdim=True) - baselines - log_rho.softmax(-1)) * log_posterior).sum(-1)
 
 
+def others_alone(log_posterior, log_weights):
+    """the baseline is the others' geometric mean by itself. It has to stand *in the group*, in the place of trace k,
+    and the baseline is the bound of that group."""
+    log_rho = log_weights.detach()
+    K = log_rho.shape[-1]
+    bound = log_rho.logsumexp(-1, keepdim=True) - math.log(K)
+    others = (log_rho.sum(-1, keepdim=True) - log_rho) / (K - 1)
+    return -((bound - others - log_rho.softmax(-1)) * log_posterior).sum(-1)
+
+
 def left_out(log_posterior, log_weights):
     """the trace is left out of its baseline and nothing put in its place: a mean over K with K - 1 terms is too
     small."""
@@ -156,6 +166,7 @@ TASK = Task(
     mistakes=(
         without_baseline,
         arithmetic_mean,
+        others_alone,
         left_out,
         weights_forgotten,
         weights_added,
