@@ -5,8 +5,8 @@
 The naive way writes out logits, tokens x vocabulary in float32: here 19 GB, before a log-softmax and a gradient of the
 same size.  What varcore holds is measured on a Qwen3 of one narrow layer, in whole (logits, states, gradients): by the
 events of torch's allocator, and, where the system tells it, by the process's resident memory, which has the buffers of
-libraries and what was freed but kept as well.  The naive twin runs on a 32nd of the tokens, so that one sees the counter
-see it.  Goal: the allocator's count at most 2% of the naive logits.
+libraries and what was freed but kept as well.  The naive twin runs on a 32nd of the tokens, so that one sees the
+counter see it.  Goal: the allocator's count at most 2% of the naive logits.
 """
 
 from __future__ import annotations
