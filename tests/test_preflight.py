@@ -24,7 +24,9 @@ def own(tmp_path_factory):
     folder, tokenizer = tmp_path_factory.mktemp("own"), tiny_tokenizer()
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
-    tiny_qwen3(len(tokenizer), 0, hidden=32, layers=1, heads=2).save_pretrained(folder)
+    model = tiny_qwen3(len(tokenizer), 0, hidden=32, layers=1, heads=2)
+    model.config.max_position_embeddings = 32_768
+    model.save_pretrained(folder)
     torch.set_default_dtype(before)
     tokenizer.save_pretrained(folder)
     rows = [{"question": f"{n} + 1 =", "answer": str(n + 1), "trace": "count" if n % 2 else ""} for n in range(200)]
@@ -71,6 +73,14 @@ def test_what_does_not_fit_is_said_with_its_repair(own, tmp_path):
         preflight.examine(big, "h100", 0)
     with pytest.raises(ValueError, match=r"trains a tiny model from nothing"):
         preflight.examine(preset("tiny"), "h100", 1)
+
+
+def test_what_a_run_would_refuse_is_refused(own):
+    fits = findings(small(own))["inputs"]
+    assert (fits.fine, "every question fits the context" in fits.text) == (True, True)
+    long = findings(small(own, max_trace_tokens=32_768))["inputs"]
+    assert not long.fine
+    assert "with 36864 to be drawn that is more than the model's context of 32768" in long.text
 
 
 def test_sharding_makes_the_large_model_fit():

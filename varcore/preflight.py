@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 from varcore.doctor import Finding
 from varcore.llm import estimate
 from varcore.llm.estimate import GIB, GPUS, Gpu, Lengths, Memory, Workload
+from varcore.llm.inputs import check_inputs
 from varcore.llm.presets import Config
 from varcore.llm.shapes import QWEN3, Shape, local_config, qwen3_config, shape_of
 from varcore.llm.templates import Template, load_template
@@ -30,7 +31,10 @@ def examine(config: Config, gpu: str, gpus: int, means: tuple[int, int, int] = M
     found += [_disk(config, shape, lengths), *_stages(config, shape, lengths, GPUS[gpu], gpus)]
     if Path(config.model).is_dir():
         found += _template(config)
-    return [*found, *_data(config)]
+    found += _data(config)
+    if Path(config.model).is_dir() and config.data and all(finding.fine for finding in found[-2:]):
+        found.append(_inputs(config))
+    return found
 
 
 def workload(config: Config) -> Workload:
@@ -144,3 +148,12 @@ def _data(config: Config) -> list[Finding]:
     enough = worked >= config.num_curated
     text = f"{config.task} in {config.data}: {len(train)} training questions, {worked} of them with a worked trace"
     return [Finding("data", text if enough else f"{text}; num_curated asks for {config.num_curated}: lower it", enough)]
+
+
+def _inputs(config: Config) -> Finding:
+    """What a run looks at itself before it begins, so that doctor refuses what a run would."""
+    try:
+        check_inputs(config)
+    except ValueError as error:
+        return Finding("inputs", str(error), False)
+    return Finding("inputs", "model, tokenizer and template belong together, and every question fits the context")

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from varcore.llm import algorithm, presets
+from varcore.llm import algorithm, presets, storage
 
 SMALL = {
     "methods": ["sft", "rft", "nohint", "accuracy", "direct", "vr"],
@@ -104,6 +105,43 @@ def test_a_disk_that_fills_up_loses_nothing(config: Path, unbroken: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     finished, whole = contents(out), contents(unbroken)
     assert [name for name in whole if finished[name] != whole[name]] == []
+
+
+def without_stage(run: Path, copy: Path, stage: str) -> Path:
+    """A copy of a finished run in which `stage` is still to be done."""
+    shutil.copytree(run, copy)
+    done = json.loads((copy / "state.json").read_text())["done"]
+    done.remove(stage)
+    (copy / "state.json").write_text(json.dumps({"done": done}))
+    return copy
+
+
+def test_half_a_shard_that_a_killed_process_left_is_none(config: Path, unbroken: Path, tmp_path: Path) -> None:
+    """It stands under another name until it is whole; it is taken away, and the shard is drawn again."""
+    run = without_stage(unbroken, tmp_path / "run", "sample-extra")
+    shard = run / "ledger" / "round1-extra-000.parquet"
+    half = shard.with_name(f".{shard.name}.123.tmp")
+    half.write_bytes(shard.read_bytes()[:500])
+    before = storage.read_table(shard)["trace_ids"]
+    shard.unlink()
+    done = varcore_run(config, run)
+    assert done.returncode == 0, done.stderr
+    assert not half.exists()
+    assert storage.read_table(shard)["trace_ids"] == before
+
+
+def test_a_shard_that_was_cut_short_later_is_named_with_its_repair(
+    config: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = without_stage(unbroken, tmp_path / "run", "score-1")
+    shard = run / "ledger" / "round1-posterior-001.parquet"
+    shard.write_bytes(shard.read_bytes()[:500])
+    before = contents(run)
+    done = varcore_run(config, run)
+    assert done.returncode == 1
+    assert f"varcore: {shard} is not a Parquet file that can be read" in done.stderr
+    assert "bring it back from a copy, or begin the run anew with another --out" in done.stderr
+    assert contents(run) == before
 
 
 def test_a_place_that_cannot_be_written_is_named(config: Path, tmp_path: Path) -> None:

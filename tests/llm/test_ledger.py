@@ -125,3 +125,11 @@ def test_copied_share_by_hand():
     assert ledger.copied_share([1, 2, 3, 4], [0, 1, 2, 3, 4]) == 1.0
     assert ledger.copied_share([1, 2, 3, 4], [4, 3, 2, 1]) == 0.25
     assert ledger.copied_share([], [1]) == ledger.copied_share([1], []) == 0.0
+
+
+def test_a_ledger_of_another_version_is_refused_whatever_its_columns(make_table):
+    table = make_table([{}])
+    other = table.replace_schema_metadata({b"varcore_ledger_version": b"2"})
+    with pytest.raises(ledger.LedgerError, match=r"version 2, and this varcore reads version 1.*that wrote it"):
+        ledger.check(other)
+    assert ledger.check(table.replace_schema_metadata(None)) is not None, "the columns decide where no version stands"

@@ -21,6 +21,7 @@ import pyarrow as pa
 from transformers.utils import logging as transformers_logging
 
 from varcore.llm import comparison, ledger, processes, stages, storage, training_sets
+from varcore.llm.inputs import check_inputs
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
@@ -43,10 +44,13 @@ def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] =
 
     The same config gives the same ledger, models and results on the same machine and thread count, also when the
     process was killed on the way and the call repeated.  `servers` are the addresses for the engine "server"; they may
-    be others each time.  Raises RunDirectoryError, StorageError or EngineError with nothing damaged.
+    be others each time.  Raises RunDirectoryError, StorageError or EngineError with nothing damaged,
+    and, before a new `path` is made, ValueError for what `check_inputs` finds.
     """
     transformers_logging.disable_progress_bar()
     check_engine(config, servers)
+    if not (path / "config.json").exists():
+        check_inputs(config)
     with closing(_open(path, config, reporter, servers)) as bench:
         directory = bench.run
         for stage in plan(config):

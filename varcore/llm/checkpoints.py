@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from varcore.llm import processes
+
 
 class Checkpoint:
-    """What is trained, and the optimisers' tensors, at one step, as a single safetensors file."""
+    """What is trained, and the optimisers' tensors, at one step, as a single safetensors file.
+
+    Of sharded tensors it holds the whole ones, so that any number of processes can go on from it.  Every process calls
+    `save` and `load`; the main one writes.
+    """
 
     def __init__(self, model: PreTrainedModel, optimizers: Sequence[torch.optim.Optimizer], folder: Path | None):
         self.model, self.optimizers = model, optimizers
@@ -22,12 +28,15 @@ class Checkpoint:
             return
         from varcore.llm import storage  # which needs pyarrow; a training without checkpoints does not
 
-        tensors = {f"model.{name}": p.detach() for name, p in self._trained()}
-        for place, optimizer in enumerate(self.optimizers):
-            for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
+        main, tensors = processes.state().is_main_process, {}
+        for name, tensor in self._tensors():
+            whole = processes.whole(tensor)  # one after the other: only the main process keeps them
+            if main:
+                tensors[name] = whole.cpu()
         tensors["losses"], tensors["norms"] = (torch.tensor(x, dtype=torch.float64) for x in (losses, norms))
-        storage.write_tensors(self.path, tensors, {"step": str(step)})
+        if main:
+            storage.write_tensors(self.path, tensors, {"step": str(step)})
+        processes.state().wait_for_everyone()
 
     def load(self) -> tuple[int, list[float], list[float]]:
         if self.path is None or not self.path.exists():
@@ -37,15 +46,24 @@ class Checkpoint:
         tensors, notes = storage.read_tensors(self.path)
         with torch.no_grad():
             for name, p in self._trained():
-                p.copy_(tensors[f"model.{name}"])
+                p.copy_(processes.sharded_like(tensors[f"model.{name}"], p))
         for place, optimizer in enumerate(self.optimizers):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 if key.startswith(f"optimizer.{place}."):
                     index, name = key.removeprefix(f"optimizer.{place}.").split(".", 1)
-                    state.setdefault(int(index), {})[name] = value
+                    state.setdefault(int(index), {})[name] = processes.sharded_like(value, parameters[int(index)])
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return int(notes["step"]), tensors["losses"].tolist(), tensors["norms"].tolist()
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, p in self._trained():
+            yield f"model.{name}", p.detach()
+        for place, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                for name, value in values.items():
+                    yield f"optimizer.{place}.{index}.{name}", value
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+VERSION = "1"
 IDS, LOG_PROBS = pa.list_(pa.int32()), pa.list_(pa.float32())
 
 SCHEMA = pa.schema(
@@ -47,7 +48,7 @@ SCHEMA = pa.schema(
         ("chosen", pa.bool_()),
         ("flags", pa.list_(pa.string())),
     ],
-    metadata={"varcore_ledger_version": "1"},
+    metadata={"varcore_ledger_version": VERSION},
 )
 LATER = ("log_pi", "log_q", "log_pi_reference", "answer_ids", "verdicts", "num_correct", "num_answers")
 LATER += ("log_weight", "weight", "chosen", "flags")
@@ -73,11 +74,18 @@ def with_columns(table: pa.Table, **columns: Any) -> pa.Table:
 
 def check(table: pa.Table, *, needs: Sequence[str] = ()) -> pa.Table:
     """Return `table` if it is a ledger whose `needs` columns are filled; LedgerError says what is missing."""
+    version = (table.schema.metadata or {}).get(b"varcore_ledger_version", VERSION.encode()).decode()
+    if version != VERSION:
+        raise LedgerError(
+            f"This is a varcore ledger of version {version}, and this varcore reads version {VERSION}. Read it with "
+            "the varcore that wrote it (environment.json of its run says which)."
+        )
     if not table.schema.equals(SCHEMA):
         wrong = [field.name for field in SCHEMA if field not in list(table.schema)]
         raise LedgerError(
-            f"Not a varcore ledger of version 1: columns missing or of another type: {wrong or 'none; extra columns'}. "
-            "Read tables that varcore wrote, or rename the columns with varcore.llm.ledger.SCHEMA as the pattern."
+            f"Not a varcore ledger of version {VERSION}: columns missing or of another type: "
+            f"{wrong or 'none; extra columns'}. Read tables that varcore wrote, or rename the columns with "
+            "varcore.llm.ledger.SCHEMA as the pattern."
         )
     for name in needs:
         if table[name].null_count:

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from varcore.llm import processes, storage
 from varcore.llm.adapters import LoraSettings, SharedBase
 from varcore.llm.presets import Config
+from varcore.llm.templates import check_model
+from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
 
 
 class Models:
@@ -100,14 +108,26 @@ class Models:
         try:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
         except OSError as error:
-            raise ValueError(
-                f"The model {str(path)!r} cannot be read ({error}). Name a folder with config.json and safetensors "
-                "files (pickled weights are not read), or a name on the hub together with --online."
-            ) from error
-        known = model.config.get_text_config().vocab_size
-        if len(self.tokenizer) > known:
-            raise ValueError(
-                f"The tokenizer has {len(self.tokenizer)} tokens and the model {str(path)!r} a vocabulary of {known}. "
-                "Use the tokenizer that was saved with the model."
-            )
+            raise _unreadable(path, error) from error
+        check_model(self.tokenizer, model.config.get_text_config())
         return model.to(processes.state().device)  # pyright: ignore[reportArgumentType]
+
+
+def read_config(config: Config) -> PreTrainedConfig:
+    """The shape of a run's base model.  ValueError if it cannot be read, or is a folder without safetensors."""
+    if not config.model:
+        return tiny_qwen3(len(tiny_tokenizer()), seed=0).config
+    folder = Path(config.model)
+    try:
+        if folder.is_dir() and not list(folder.glob("*.safetensors")):
+            raise FileNotFoundError("it has no file of safetensors")
+        return AutoConfig.from_pretrained(config.model, trust_remote_code=False).get_text_config()
+    except OSError as error:
+        raise _unreadable(config.model, error) from error
+
+
+def _unreadable(path: Path | str, error: OSError) -> ValueError:
+    return ValueError(
+        f"The model {str(path)!r} cannot be read ({error}). Name a folder with config.json and safetensors files "
+        "(pickled weights are not read), or a name on the hub together with --online."
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, DistributedType, PartialState
 from accelerate.utils import gather_object
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 T = TypeVar("T")
@@ -23,6 +25,18 @@ def accelerator() -> Accelerator:
 def state() -> PartialState:
     """Rank, device and number of processes; also before any training."""
     return PartialState(cpu=not torch.cuda.is_available())
+
+
+def check_devices() -> None:
+    """ValueError if `accelerate launch` was told of more GPUs than this machine has."""
+    started, found = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    if (sharded and state().distributed_type == DistributedType.MULTI_CPU) or 0 < found < started:
+        raise ValueError(
+            f"The launch asks for a GPU for each of {started} processes of this machine, and there are {found}. Give "
+            "accelerate launch --num_processes with the number there is, or another --config_file; one process needs "
+            "no accelerate launch."
+        )
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
@@ -40,3 +54,16 @@ def whole_weights(model: PreTrainedModel) -> dict[str, Any] | None:
     if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return None
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, on every process, that may be sharded.  Every process calls it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """What this process keeps of a whole tensor if a parameter of its shape is sharded; otherwise all of it."""
+    if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
+        return tensor  # such as an optimiser's count of steps
+    mesh = parameter.device_mesh
+    return distribute_tensor(tensor.to(parameter.device), mesh, parameter.placements, src_data_rank=None)

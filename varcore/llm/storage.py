@@ -87,7 +87,10 @@ def read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file that can be read ({error}).") from error
+        raise ValueError(
+            f"{path} is not a Parquet file that can be read ({error}). varcore writes files whole, so it was damaged "
+            "later, or is another program's: bring it back from a copy, or begin the run anew with another --out."
+        ) from error
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:

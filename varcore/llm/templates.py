@@ -200,9 +200,9 @@ def read_markers(source: str | Path) -> Markers:
     return Markers(**values, special=tuple(special))
 
 
-def check_model(template: Template, config: PreTrainedConfig) -> None:
+def check_model(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
     """Raise ValueError if the tokenizer has ids that the model's embedding has not."""
-    largest = max(template.tokenizer.get_vocab().values())
+    largest = max(tokenizer.get_vocab().values())
     if largest >= config.vocab_size:
         raise ValueError(
             f"The tokenizer's largest token id is {largest}, and the model has embeddings for {config.vocab_size} "
@@ -217,7 +217,8 @@ def check_room(prompts: Sequence[Ids], context: int, new_tokens: int) -> None:
     if longest is not None and len(prompts[longest]) + new_tokens > context:
         raise ValueError(
             f"Prompt {longest} has {len(prompts[longest])} tokens; with {new_tokens} to be drawn that is more than the "
-            f"model's context of {context}. Leave that question out, or draw fewer tokens."
+            f"model's context of {context}. Leave that question out, or draw fewer tokens (max_trace_tokens, "
+            "max_answer_tokens)."
         )
 
 

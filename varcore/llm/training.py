@@ -116,8 +116,7 @@ def finetune(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizers: list[torch.optim.Optimizer]
     log_probs, *optimizers = accelerator.prepare(ResponseLogProbs(model), *_optimizers(model, settings))
-    # sharded states are not gathered: there an interrupted training begins again
-    state = Checkpoint(model, optimizers, None if sharded else checkpoints)
+    state = Checkpoint(model, optimizers, checkpoints)
     done, losses, norms = state.load()
     order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
     advance(done)
@@ -135,9 +134,7 @@ def finetune(
             optimizer.zero_grad()
         advance(1)
         if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
-            if accelerator.is_main_process:
-                state.save(step + 1, losses, norms)
-            accelerator.wait_for_everyone()
+            state.save(step + 1, losses, norms)
     model.eval()
     return TrainLog(losses, norms, sum(examples[index].num_tokens for batch in order for index in batch))
 

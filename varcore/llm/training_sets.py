@@ -9,7 +9,7 @@ import pyarrow as pa
 from varcore.llm.run import stream_seed
 from varcore.llm.training import Example
 from varcore.llm.weighing import correct_answers, training_examples, weigh
-from varcore.llm.workbench import Workbench
+from varcore.llm.workbench import Workbench, worked_questions
 
 
 def practice_examples(bench: Workbench) -> list[Example]:
@@ -28,8 +28,8 @@ def practice_examples(bench: Workbench) -> list[Example]:
 def curated_examples(bench: Workbench) -> list[Example]:
     template = bench.template
     return [
-        Example(template.prompt(q.text), template.trace(q.curated_trace or "") + template.answer(q.reference))
-        for q in bench.train[: bench.config.num_curated]
+        Example(template.prompt(q.text), template.trace(trace) + template.answer(q.reference))
+        for q, trace in worked_questions(bench.train, bench.config)
     ]
 
 
@@ -37,8 +37,8 @@ def hinted_curated_examples(bench: Workbench) -> list[Example]:
     """The curated traces for the posterior: the hint is the trace's own answer.  What the authors' code trains on."""
     template = bench.template
     return [
-        Example(template.hinted_prompt(q.text, q.reference), template.trace(q.curated_trace or ""))
-        for q in bench.train[: bench.config.num_curated]
+        Example(template.hinted_prompt(q.text, q.reference), template.trace(trace))
+        for q, trace in worked_questions(bench.train, bench.config)
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from varcore.llm import ledger, processes, storage
 from varcore.llm.engines.drafts import EngineError
@@ -127,14 +127,44 @@ def open_workbench(run: RunDirectory, reporter: Reporter, servers: Sequence[str]
     task = open_task(config)
     saved = run.path / "models" / "tokenizer"
     if not saved.exists():
-        tokenizer = AutoTokenizer.from_pretrained(config.model) if config.model else tiny_tokenizer()
         with storage.replacing(saved) as folder:
-            tokenizer.save_pretrained(folder)
+            read_tokenizer(config).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(saved)  # read back in every process, so that all of them save the same
-    template = load_template(config.template, tokenizer) if config.template else Template(tokenizer, Markers())
     train = task.questions("train", config.num_train, config.seed, curated=True)
     models = Models(run.path / "models", config, tokenizer)
-    return Workbench(run, reporter, task, template, train, models, tuple(servers))
+    return Workbench(run, reporter, task, read_template(config, tokenizer), train, models, tuple(servers))
+
+
+def read_tokenizer(config: Config) -> PreTrainedTokenizerBase:
+    """The base model's, or the tiny models'.  ValueError if there is none, of which transformers makes an empty one."""
+    if not config.model:
+        return tiny_tokenizer()
+    try:
+        tokenizer, trouble = AutoTokenizer.from_pretrained(config.model), "it has no vocabulary"
+    except (OSError, ValueError) as error:
+        tokenizer, trouble = None, str(error)
+    if tokenizer is None or not tokenizer.encode("1 + 1", add_special_tokens=False):
+        raise ValueError(
+            f"The model {config.model!r} comes with no tokenizer that can be read ({trouble}). Put the files that it "
+            "was published with (tokenizer.json, tokenizer_config.json) beside its config.json."
+        )
+    return tokenizer
+
+
+def read_template(config: Config, tokenizer: PreTrainedTokenizerBase) -> Template:
+    return load_template(config.template, tokenizer) if config.template else Template(tokenizer, Markers())
+
+
+def worked_questions(train: Sequence[Question], config: Config) -> list[tuple[Question, str]]:
+    """The first `num_curated` training questions, each with its worked trace.  ValueError if some have none."""
+    found = [(q, q.curated_trace) for q in train[: config.num_curated] if q.curated_trace]
+    if len(found) < config.num_curated:
+        others = f"num_curated {len(found)} and num_answer_only {len(train) - len(found)} use the others' answers alone"
+        raise ValueError(
+            f"num_curated asks for {config.num_curated} training questions with a worked trace, and {len(found)} of "
+            f"these have one. Add traces to the data{f'; {others}' if found else ', for pi_0 learns from them'}."
+        )
+    return found
 
 
 def open_task(config: Config) -> Task:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from varcore.llm import algorithm, ledger, storage, workbench
 from varcore.llm.engines.drafts import EngineError
+from varcore.llm.engines.vllm_engine import open_engine
 from varcore.llm.engines.vllm_server import VLLMServerSampler
 from varcore.llm.run import RunDirectory, RunDirectoryError
 from varcore.llm.sampling import Request
@@ -129,6 +130,13 @@ def assert_recorded_as_scored(path: Path, file: str, model) -> None:
     temperature = storage.read_json(path / "config.json")["temperature"]
     for row, expected in zip(rows, score(model, pairs, temperature=temperature), strict=True):
         assert row["log_q"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore")
+def test_an_engine_that_cannot_start_says_what_to_look_at(tmp_path):
+    with pytest.raises(EngineError, match=r"vLLM could not start on .*free memory, or a build for another device"):
+        open_engine(tmp_path)
 
 
 @pytest.mark.vllm

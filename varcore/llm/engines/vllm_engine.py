@@ -98,7 +98,7 @@ def open_engine(model: str | Path, *, lora_rank: int = 0, **options: Any) -> Any
 
     `options` are those of vLLM's EngineArgs, such as ``gpu_memory_utilization=0.4`` or ``tensor_parallel_size=2``.
     Close it with `close_engine`: it runs in processes of its own and holds most of the GPU's memory.
-    Raises EngineError if vLLM is not installed.
+    Raises EngineError if vLLM is not installed or cannot start.
     """
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves this machine
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -115,7 +115,13 @@ def open_engine(model: str | Path, *, lora_rank: int = 0, **options: Any) -> Any
         "seed": 0,
         **options,
     }
-    return LLMEngine.from_engine_args(EngineArgs(model=str(model), **arguments))
+    try:
+        return LLMEngine.from_engine_args(EngineArgs(model=str(model), **arguments))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"vLLM could not start on {model}: {error}. What it said above names the cause: often too little free "
+            f"memory, or a build for another device. {INSTALL}"
+        ) from error
 
 
 def close_engine(engine: Any) -> None:
