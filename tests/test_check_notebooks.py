@@ -86,6 +86,7 @@ BREAKS: dict[str, tuple[Callable[[dict], object], str]] = {
     "timings in a cell": (lambda n: n["cells"][1]["metadata"].update(execution={}), "cell 2 has ['execution']"),
     "a path in an output": (lambda n: output(n).update(text=["saved /ho" + "me/ada/x\n"]), "home/ada"),
     "a path in a source": (lambda n: n["cells"][0].update(source="/Us" + "ers/ada/x"), "Users/ada"),
+    "a line too long for a page": (lambda n: n["cells"][2].update(source=["x = 1\n", "y" * 110]), "cell 3 has 110"),
     "too large": (lambda n: output(n).update(text="x" * 500_000), "must stay under 500,000 bytes"),
 }
 
@@ -101,6 +102,13 @@ def test_each_rule_is_caught_and_is_the_only_one_named(name: str, tmp_path: Path
     assert stderr.startswith("a.ipynb: ")
     assert "Repair: " in stderr
     assert stderr.count("\n") == 1, stderr
+
+
+def test_a_line_of_code_may_have_109_characters_and_prose_any(tmp_path: Path):
+    notebook = copy.deepcopy(CLEAN)
+    notebook["cells"][0]["source"] = "# Why " + "so " * 100 + "?"
+    notebook["cells"][2]["source"] = ["x" * 109 + "\n", "x" * 109]
+    assert check(tmp_path / "a.ipynb", notebook) == (0, "")
 
 
 def test_what_is_not_json_is_named(tmp_path: Path):

@@ -13,6 +13,7 @@ from anatomy import Cells, text
 
 ROOT = Path(__file__).resolve().parent.parent
 START, *LESSONS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
+NOT_YET = "not written yet"
 RUN_FAULTS = runpy.run_path(str(ROOT / "tools/check_notebooks.py"))["faults"]
 
 
@@ -25,6 +26,18 @@ def row_of(path: Path) -> str:
     cells = cells_of(path)
     card = anatomy.card_of(cells)
     return f"| [{path.name[:2]}]({path.name}) | {anatomy.title_of(cells)} | {card['Time']} | {card['Hardware']} |"
+
+
+def map_faults(prose: str, files: set[str]) -> list[str]:
+    """Rows of the map that name a notebook which is no file, unless they say that it is not written yet."""
+    faults = []
+    for row in re.findall(r"^\| \[?\d\d\b.*$", prose, re.MULTILINE):
+        linked = set(re.findall(r"\]\(([^)]+\.ipynb)\)", row))
+        if NOT_YET in row and linked:
+            faults.append(f"{row} is marked and linked. Repair: link a lesson that is a file, mark one that is not")
+        elif NOT_YET not in row and not (linked and linked <= files):
+            faults.append(f"{row} names no file. Repair: mend the link, or take it away and write '{NOT_YET}'")
+    return faults
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -51,6 +64,28 @@ def test_a_notebook_is_the_record_of_one_clean_run(path: Path):
 def test_the_map_says_of_each_notebook_what_its_card_says(path: Path):
     listed = anatomy.prose(cells_of(START)).splitlines()
     assert row_of(path) in listed, f"the map in {START.name} has a row for each notebook. Repair: paste\n{row_of(path)}"
+
+
+def test_every_notebook_on_the_map_is_a_file():
+    prose = anatomy.prose(cells_of(START))
+    assert len(re.findall(r"^\| \[\d\d\]", prose, re.MULTILINE)) >= len(LESSONS)
+    assert map_faults(prose, {path.name for path in ROOT.glob("notebooks/*.ipynb")}) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("| [01](01_here.ipynb) | Why? |", ""),
+        ("| 02 | Why? | not written yet |", ""),
+        ("| [02](02_gone.ipynb) | Why? |", "names no file"),
+        ("| 02 | Why? |", "names no file"),
+        ("| [01](01_here.ipynb) | Why? | not written yet |", "marked and linked"),
+    ],
+)
+def test_a_lesson_on_the_map_is_a_file_or_marked(row: str, said: str):
+    found = map_faults(f"| lesson |\n|---|\n{row}\n| `README.md` | installing |", {"01_here.ipynb"})
+    assert len(found) == bool(said)
+    assert said in "".join(found)
 
 
 @pytest.mark.parametrize("path", [START, *LESSONS], ids=lambda path: path.stem)

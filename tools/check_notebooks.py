@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 500_000
+MAX_COLUMNS = 109  # of code: what stands further right is cut where the notebook is shown as a static page
 RERUN = "Repair: make notebook NB={path}"
 KEPT_METADATA = {"kernelspec", "language_info"}
 # A path from the top of somebody's disk, not the tail of an address or of a relative path.
@@ -45,6 +46,10 @@ def faults(path: Path, text: str) -> Iterator[str]:
     ]
     yield from count_faults(path, [cell["execution_count"] for _, cell in code], rerun)
     for number, cell in code:
+        longest = max(map(len, "".join(cell["source"]).splitlines()))
+        if longest > MAX_COLUMNS:
+            rule = f"a line of code has at most {MAX_COLUMNS} characters; one of cell {number} has {longest}"
+            yield f"{rule}. Repair: ruff format; break long texts by hand"
         for output in cell["outputs"]:
             if output["output_type"] == "error":
                 yield f"no output may be an error; cell {number} raised {output.get('ename')}. {rerun}"

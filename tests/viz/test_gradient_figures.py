@@ -25,6 +25,7 @@ def test_lines_bands_and_exact_points_are_the_numbers_given():
     assert falling_band.y[2] == pytest.approx(ROOM * 0.01)  # 0.01 - 0.03 has no logarithm
     assert [(dots.x, dots.y) for dots in exact] == [((2.0,), (1.1,)), ((2.0, 4.0), (0.4, 0.06))]
     assert [dots.showlegend for dots in exact] == [True, False]
+    assert not any(dots.cliponaxis for dots in exact)  # the first of them stands on the axis
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
     assert rising.line.color == LOOKS["reasoner"].colour
     assert falling.line.color == LOOKS["posterior"].colour

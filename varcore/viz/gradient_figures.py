@@ -74,5 +74,5 @@ def _band(figure: go.Figure, ks: Tensor, ratio: Tensor, half: Tensor, colour: st
 def _diamonds(figure: go.Figure, ks: Tensor, truth: Tensor, *, legend: bool) -> None:
     known = truth.isfinite()
     mark = {"symbol": "diamond-open", "size": 11, "color": INK, "line": {"width": 2}}
-    figure.add_scatter(x=ks[known].tolist(), y=truth[known].tolist(), mode="markers", marker=mark)
+    figure.add_scatter(x=ks[known].tolist(), y=truth[known].tolist(), mode="markers", marker=mark, cliponaxis=False)
     figure.data[-1].update(name="exact, by listing", showlegend=legend, hovertemplate="%{y:.4g}<extra></extra>")
