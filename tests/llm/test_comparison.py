@@ -11,7 +11,8 @@ from varcore.llm import comparison, storage
 from varcore.llm.comparison import comparisons, spent
 from varcore.tasks import Countdown
 
-COUNTS = ("samples", "sampled_tokens", "read_tokens", "trained_tokens", "optimizer_steps", "flops")
+KINDS = ("prefill", "decode", "scored", "trained")
+COUNTS = ("samples", "optimizer_steps", "flops", *(f"{kind}_{what}" for kind in KINDS for what in ("tokens", "flops")))
 
 
 def rows_of(path, role):

@@ -14,11 +14,20 @@ import os
 import pytest
 
 from varcore.llm import presets, storage
-from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, environment, load_config, stream_seed
+from varcore.llm.run import (
+    Cost,
+    RunDirectory,
+    RunDirectoryError,
+    environment,
+    forward_cost,
+    load_config,
+    stream_seed,
+    training_cost,
+)
 from varcore.llm.weighing import WeightRule
 
 CONFIG = presets.Config()
-COST = dataclasses.asdict(Cost(samples=3))
+COST = Cost(samples=3, decode_flops=2.0, trained_flops=4.0).entry()
 
 
 @pytest.fixture
@@ -111,7 +120,7 @@ def test_a_run_killed_before_its_config_stood_can_be_repeated(tmp_path, open_run
     assert load_config(open_run().path) == CONFIG
 
 
-@pytest.mark.parametrize("saved", [2, 0, "1", None])
+@pytest.mark.parametrize("saved", [1, 3, "2", None])
 def test_another_format_is_refused(open_run, saved):
     run = open_run()
     content = storage.read_json(run.path / "config.json")
@@ -127,10 +136,10 @@ def test_another_format_is_refused(open_run, saved):
         ("", "not valid JSON"),
         ("[]", "another version"),
         ("null", "another version"),
-        ('{"format": 1, "sed": 3}', r"no setting \['sed'\]"),
-        ('{"format": 1, "rule": {"gait": "sum"}}', r"config\.rule has no setting \['gait'\]"),
-        ('{"format": 1, "rule": 3}', "must be an object"),
-        ('{"format": 1, "temperature": "warm"}', "wrong type"),
+        ('{"format": 2, "sed": 3}', r"no setting \['sed'\]"),
+        ('{"format": 2, "rule": {"gait": "sum"}}', r"config\.rule has no setting \['gait'\]"),
+        ('{"format": 2, "rule": 3}', "must be an object"),
+        ('{"format": 2, "temperature": "warm"}', "wrong type"),
     ],
 )
 def test_a_config_that_cannot_be_read_is_an_error_of_words(open_run, content, message):
@@ -187,6 +196,22 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path, monkeypatch
 
 
 # ---- stages ------------------------------------------------------------------------------------------------------
+
+
+def test_costs_by_hand():
+    """1,000 parameters, 40 of which learn: 2 FLOPs each and token forward, 2 for the states, 2 for what learns."""
+    drawn = forward_cost(1000, samples=2, prefill=3, decode=5)
+    assert (drawn.samples, drawn.prefill_tokens, drawn.decode_tokens, drawn.scored_tokens) == (2, 3, 5, 0)
+    assert (drawn.prefill_flops, drawn.decode_flops, drawn.flops) == (6000, 10_000, 16_000)
+    scored = forward_cost(1000, scored=7).entry()
+    assert {name: value for name, value in scored.items() if value} == {
+        "scored_tokens": 7,
+        "scored_flops": 14_000,
+        "flops": 14_000,
+    }
+    trained = training_cost(1000, 40, tokens=10, steps=4)
+    assert (trained.trained_tokens, trained.optimizer_steps, trained.flops) == (10, 4, 40_800)
+    assert training_cost(1000, 1000, 10, 4).trained_flops == 6 * 1000 * 10
 
 
 def test_a_stage_is_recorded_with_metrics_and_cost(open_run):

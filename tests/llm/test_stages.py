@@ -316,6 +316,11 @@ def test_every_role_has_a_model_of_its_own(finished, load):
         assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".txt"}
 
 
+DRAWS, TRAINS = {"prefill", "decode"}, {"trained"}
+KINDS = {"base": TRAINS, "init": TRAINS, "train": TRAINS, "sample": DRAWS, "verify": DRAWS, "evaluate": DRAWS}
+KINDS |= {"score": {"scored"}, "weigh": set()}
+
+
 def test_costs_count_the_tokens_in_the_ledger(finished, tables):
     costs = storage.read_json(finished[0] / "compute.json")
 
@@ -325,15 +330,19 @@ def test_costs_count_the_tokens_in_the_ledger(finished, tables):
     prior, posterior = tables["prior"], tables["posterior"]
     closed = [row for row in posterior if row["closed"]]
     assert costs["sample-prior-1"]["samples"] == len(prior) == 72
-    assert costs["sample-prior-1"]["sampled_tokens"] == tokens(prior, "trace_ids")
-    assert costs["sample-prior-1"]["read_tokens"] == tokens(prior[::3], "prompt_ids"), "a prompt is read once"
-    assert costs["sample-posterior-1"]["read_tokens"] == tokens(posterior[::4], "proposal_prompt_ids")
-    assert costs["score-1"]["read_tokens"] == tokens(posterior, "prompt_ids", "trace_ids") + tokens(
-        closed, "reference_ids"
-    )
+    assert costs["sample-prior-1"]["decode_tokens"] == tokens(prior, "trace_ids")
+    assert costs["sample-prior-1"]["prefill_tokens"] == tokens(prior[::3], "prompt_ids"), "a prompt is read once"
+    assert costs["sample-posterior-1"]["prefill_tokens"] == tokens(posterior[::4], "proposal_prompt_ids")
+    scored = tokens(posterior, "prompt_ids", "trace_ids") + tokens(closed, "reference_ids")
+    assert costs["score-1"]["scored_tokens"] == scored
+    assert costs["verify-1"]["prefill_tokens"] == tokens(closed, "prompt_ids", "trace_ids")
     assert costs["verify-1"]["samples"] == 2 * len(closed)
-    assert costs["verify-1"]["sampled_tokens"] == sum(len(ids) for row in closed for ids in row["answer_ids"])
+    assert costs["verify-1"]["decode_tokens"] == sum(len(ids) for row in closed for ids in row["answer_ids"])
     for name, cost in costs.items():
+        kinds = {kind for kind in ("prefill", "decode", "scored", "trained") if cost[f"{kind}_tokens"]}
+        assert kinds == KINDS[name.partition("-")[0]], name
+        assert cost["flops"] == sum(cost[f"{kind}_flops"] for kind in kinds)
+        assert all(cost[f"{kind}_flops"] > 0 for kind in kinds)
         if name.startswith(("train", "base", "init")):
             assert cost["optimizer_steps"] == (50 if name == "base" else 10)
             assert cost["trained_tokens"] > 0

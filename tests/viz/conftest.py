@@ -6,7 +6,7 @@ import pytest
 
 from varcore.llm import algorithm, ledger, presets, storage
 from varcore.llm.presets import Config
-from varcore.llm.run import stream_seed
+from varcore.llm.run import FORMAT, stream_seed
 from varcore.llm.templates import Markers, Template
 from varcore.llm.tiny import tiny_tokenizer
 from varcore.llm.weighing import weigh
@@ -83,7 +83,8 @@ def difference(mean: float) -> dict:
 
 
 def cost(flops: float) -> dict:
-    thousands = {"samples": 1, "sampled_tokens": 10, "read_tokens": 20, "trained_tokens": 30, "optimizer_steps": 2}
+    thousands = {"samples": 1, "decode_tokens": 10, "prefill_tokens": 20, "scored_tokens": 25, "trained_tokens": 30}
+    thousands |= {"optimizer_steps": 2}
     return {**{name: int(count * flops / 1e8) for name, count in thousands.items()}, "flops": flops, "seconds": 1.5}
 
 
@@ -164,7 +165,7 @@ def write_run(path: Path, template: Template, results: dict | None, table, prior
     template.tokenizer.save_pretrained(path / "models" / "base")
     stages = [stage.name for stage in algorithm.plan(CONFIG)]
     spent = {stage: cost(1e9) for stage in stages}
-    storage.write_json(path / "config.json", {"format": 1, **presets.to_dict(CONFIG)})
+    storage.write_json(path / "config.json", {"format": FORMAT, **presets.to_dict(CONFIG)})
     packages = {"varcore": "0.1.0", "torch": "2 <img src=x onerror=alert(5)>"}
     storage.write_json(path / "environment.json", {"python": "3.11", "device": "cpu", "packages": packages})
     storage.write_json(path / "state.json", {"done": stages})

@@ -131,9 +131,9 @@ def test_of_many_traces_neighbouring_effective_sizes_share_a_bar(crowd):
 
 
 def test_compute_bars_show_what_was_spent(results):
-    flops, sampled, read, trained = figures.compute_bars(results).data
+    flops, *kinds = figures.compute_bars(results).data
     assert flops.x == pytest.approx([0, 100, 200, 300])  # gigaFLOPs
-    for trace, kind in ((sampled, "sampled"), (read, "read"), (trained, "trained")):
+    for trace, kind in zip(kinds, ("decode", "prefill", "scored", "trained"), strict=True):
         expected = [results["spent"][role][f"{kind}_tokens"] / 1e3 for role in ("pi0", "rft", "accuracy", "vr")]
         assert trace.x == pytest.approx(expected)
 

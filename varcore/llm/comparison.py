@@ -14,7 +14,7 @@ from torch import Tensor
 from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bootstrap, pass_at_k
 from varcore.llm import processes, storage
 from varcore.llm.presets import Config
-from varcore.llm.run import Cost, stream_seed
+from varcore.llm.run import Cost, forward_cost, stream_seed
 from varcore.llm.sampling import Request
 from varcore.llm.verifiers import verify
 from varcore.llm.workbench import Metrics, Workbench
@@ -51,7 +51,7 @@ def evaluate(bench: Workbench, role: str, where: HeldOut) -> tuple[Cost, Metrics
         storage.write_table(bench.run.path / where.folder / f"{role}.parquet", pa.Table.from_pylist(rows))
     sampled = sum(len(row["trace_ids"]) + len(row["answer_ids"]) for row in rows)
     read = sum(len(bench.template.prompt(question.text)) for question in questions)
-    cost = Cost(len(rows), sampled, read, flops=2.0 * bench.models.num_parameters(role) * (sampled + read))
+    cost = forward_cost(bench.models.num_parameters(role), samples=len(rows), prefill=read, decode=sampled)
     return cost, [{"mean_tokens": sampled / len(rows), "finished": sum(stopped for _, stopped in drawn) / len(rows)}]
 
 
@@ -171,16 +171,7 @@ def spent(costs: dict[str, Any], role: str) -> dict[str, int | float]:
     """
     pattern = rf"train-reasoner-{role}" + (f"|{NEEDS[role]}" if role in NEEDS else "")
     needed = [name for name in costs if re.fullmatch(pattern, name)]
-    fields = (
-        "samples",
-        "sampled_tokens",
-        "read_tokens",
-        "trained_tokens",
-        "optimizer_steps",
-        "flops",
-        "seconds",
-    )
-    total = {field: sum(costs[name][field] for name in needed) for field in fields}
+    total = {field: sum(costs[name][field] for name in needed) for field in (*Cost().entry(), "seconds")}
     reasoners = [name for name in needed if name.startswith("train-reasoner")]
     return {**total, "final_steps": sum(costs[name]["optimizer_steps"] for name in reasoners)}
 

@@ -8,6 +8,7 @@ killed in between does the stage again from the same seeds and ends with the sam
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -21,7 +22,7 @@ import torch
 
 from varcore.llm import presets, storage
 
-FORMAT = 1
+FORMAT = 2
 
 
 class RunDirectoryError(ValueError):
@@ -30,15 +31,44 @@ class RunDirectoryError(ValueError):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage spent.  Tokens are the model's: padding is not counted.  FLOPs: 2 per parameter and token read or
-    written, 6 per parameter and token trained on (forward and backward), attention's own products left out."""
+    """What a stage spent, by what was done with a token.  Tokens are the model's: padding is not counted.
+
+    Prefill: prompts, read in one pass before something is drawn after them; a prompt shared by several draws is read
+    once.  Decode: drawn one after the other.  Scored: given sequences, read in one pass for their log-probabilities.
+    FLOPs leave out attention's own products (`forward_cost`, `training_cost`).
+    """
 
     samples: int = 0  # traces and answers drawn
-    sampled_tokens: int = 0
-    read_tokens: int = 0  # prompts, and sequences that were scored
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    scored_tokens: int = 0
     trained_tokens: int = 0
     optimizer_steps: int = 0
-    flops: float = 0.0
+    prefill_flops: float = 0.0
+    decode_flops: float = 0.0
+    scored_flops: float = 0.0
+    trained_flops: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        return self.prefill_flops + self.decode_flops + self.scored_flops + self.trained_flops
+
+    def entry(self) -> dict[str, int | float]:
+        """As compute.json has it: the fields, and the FLOPs of all kinds together."""
+        return {**dataclasses.asdict(self), "flops": self.flops}
+
+
+def forward_cost(parameters: int, *, samples: int = 0, prefill: int = 0, decode: int = 0, scored: int = 0) -> Cost:
+    """Tokens that a model of so many parameters read or drew: 2 FLOPs per parameter and token."""
+    flops = (2.0 * parameters * tokens for tokens in (prefill, decode, scored))
+    return Cost(samples, prefill, decode, scored, 0, 0, *flops)
+
+
+def training_cost(parameters: int, learned: int, tokens: int, steps: int) -> Cost:
+    """Forward and the gradient of the states pass every parameter, the gradient of the weights those that learn.
+
+    6 FLOPs per parameter and token if all of them learn."""
+    return Cost(trained_tokens=tokens, optimizer_steps=steps, trained_flops=(4.0 * parameters + 2.0 * learned) * tokens)
 
 
 class RunDirectory:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from transformers import PreTrainedModel
 
 from varcore.llm import ledger, processes, storage, training_sets
-from varcore.llm.run import Cost, stream_seed
+from varcore.llm.run import Cost, forward_cost, stream_seed, training_cost
 from varcore.llm.sampling import Request, Sample
 from varcore.llm.scoring import score
 from varcore.llm.templates import Ids, Template
@@ -54,7 +54,7 @@ def sample_traces(bench: Workbench, round_: int, source: str, role: str, count: 
     metrics = [{"traces": len(table), "closed": closed, "mean_trace_tokens": sampled / len(table)}]
     if source == "posterior":
         metrics[0]["mean_hint_copied"] = sum(table["hint_copied"].to_pylist()) / len(table)
-    return _forward_cost(bench, sampled=sampled, read=read, samples=len(table)), metrics
+    return _forward_cost(bench, decode=sampled, prefill=read, samples=len(table)), metrics
 
 
 def _sample_shard(
@@ -118,7 +118,7 @@ def score_traces(bench: Workbench, round_: int, source: str, role: str) -> tuple
             storage.write_table(path, _score_shard(bench, table, role))
     processes.state().wait_for_everyone()
     pairs = _scored_pairs(bench.table(round_, source))
-    return _forward_cost(bench, read=sum(len(prompt) + len(response) for prompt, response in pairs)), []
+    return _forward_cost(bench, scored=sum(len(prompt) + len(response) for prompt, response in pairs)), []
 
 
 def _score_shard(bench: Workbench, table: pa.Table, role: str) -> pa.Table:
@@ -150,8 +150,8 @@ def verify_traces(bench: Workbench, round_: int, source: str, role: str) -> tupl
     prompts = table.filter(table["closed"]).select(["prompt_ids", "trace_ids"]).to_pylist()
     cost = _forward_cost(
         bench,
-        sampled=sum(len(ids) for ids in answers),
-        read=sum(len(row["prompt_ids"]) + len(row["trace_ids"]) for row in prompts),
+        decode=sum(len(ids) for ids in answers),
+        prefill=sum(len(row["prompt_ids"]) + len(row["trace_ids"]) for row in prompts),
         samples=len(answers),
     )
     return cost, [_coverage(table)]
@@ -243,14 +243,11 @@ def _train(
         {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
         for step in range(settings.steps)
     ]
-    # forward and the gradient of the states pass every parameter, the gradient of the weights those that learn
-    flops = (4.0 * bench.models.num_parameters(role) + 2.0 * learned) * log.tokens
-    return Cost(trained_tokens=log.tokens, optimizer_steps=settings.steps, flops=flops), curve
+    return training_cost(bench.models.num_parameters(role), learned, log.tokens, settings.steps), curve
 
 
-def _forward_cost(bench: Workbench, *, sampled: int = 0, read: int = 0, samples: int = 0) -> Cost:
-    flops = 2.0 * bench.models.num_parameters("pi0") * (sampled + read)
-    return Cost(samples=samples, sampled_tokens=sampled, read_tokens=read, flops=flops)
+def _forward_cost(bench: Workbench, **tokens: int) -> Cost:
+    return forward_cost(bench.models.num_parameters("pi0"), **tokens)
 
 
 def _coverage(table: pa.Table) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def spent_table(results: dict[str, Any]) -> Table:
             table.add_row(
                 NAMES[role],
                 f"{cost['samples']:,}",
-                f"{cost['sampled_tokens']:,}",
+                f"{cost['decode_tokens']:,}",
                 f"{cost['trained_tokens']:,}",
                 f"{cost['final_steps']:,}",
                 f"{cost['flops'] / 1e12:.2f}",

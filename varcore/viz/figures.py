@@ -119,7 +119,7 @@ def training_curves(rows: Sequence[dict[str, Any]], *, columns: int = 3) -> go.F
 
 
 def compute_bars(results: Results, *, columns: int = 2) -> go.Figure:
-    """What each method spent after π₀: FLOPs, and tokens sampled, read and trained on."""
+    """What each method spent after π₀: FLOPs, and tokens drawn, read before a draw, scored and trained on."""
     spent = {role: results["spent"][role] for role in in_order(results["spent"])}
     figure = panels(["Compute", "Tokens"], columns, panel_height=34 * len(spent))
     flops = [costs["flops"] for costs in spent.values()]

@@ -24,8 +24,15 @@ from varcore.viz.style import in_order, look
 
 Results = dict[str, Any]
 NOT_YET = "Not there yet: every reasoner has to be evaluated first."
-COSTS = ("samples", "sampled_tokens", "read_tokens", "trained_tokens", "optimizer_steps")
-COST_NAMES = ("samples drawn", "tokens sampled", "tokens read", "tokens trained on", "optimiser steps")
+COSTS = ("samples", "decode_tokens", "prefill_tokens", "scored_tokens", "trained_tokens", "optimizer_steps")
+COST_NAMES = (
+    "samples drawn",
+    "tokens drawn",
+    "tokens of prompts",
+    "tokens scored",
+    "tokens trained on",
+    "optimiser steps",
+)
 
 
 def scores(view: RunView) -> str:

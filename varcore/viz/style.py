@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 INK, GRID, FONT = "#1f2933", "#d9dee3", "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 MUTED, WEIGHTED = "#9aa5b1", "#0072B2"
-TOKEN_SHADES = {"sampled": "#0072B2", "read": "#79B4DA", "trained": "#E69F00"}
+TOKEN_SHADES = {"decode": "#0072B2", "prefill": "#79B4DA", "scored": "#009E73", "trained": "#E69F00"}
 BOTTOM, NAME = 56, 30  # pixels below the panels, and above them for a panel's name
 LOG_TICKS = [digit * 10.0**power for power in range(-6, 5) for digit in (1, 3)]
 LOG_AXIS: dict[str, Any] = {"type": "log", "tickvals": LOG_TICKS, "ticktext": [f"{tick:g}" for tick in LOG_TICKS]}
