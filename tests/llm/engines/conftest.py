@@ -33,6 +33,14 @@ from varcore.llm.tiny import tiny_qwen3
 
 VOCABULARY = 12  # every token and every marker of two comes up often
 START_SECONDS = 400  # a slow machine that does other things
+# vLLM leaves its zmq contexts to the garbage collector, which complains in whatever test it happens to run
+UNCLOSED = "ignore:Exception ignored in.*Context.__del__:pytest.PytestUnraisableExceptionWarning"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("vllm"):
+            item.add_marker(pytest.mark.filterwarnings(UNCLOSED))
 
 
 @pytest.fixture(scope="session")
