@@ -135,7 +135,7 @@ def assert_recorded_as_scored(path: Path, file: str, model) -> None:
 @pytest.mark.vllm
 @pytest.mark.filterwarnings("ignore")
 def test_an_engine_that_cannot_start_says_what_to_look_at(tmp_path):
-    with pytest.raises(EngineError, match=r"vLLM could not start on .*free memory, or a build for another device"):
+    with pytest.raises(EngineError, match=r"(?s)vLLM could not start on .*free memory, or a build for another device"):
         open_engine(tmp_path)
 
 
