@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varcore.tasks import Chain, ObedientChain, Question, Verdict, chain
+from varcore.tasks.splits import split_of
 
 TASK = Chain()
 SPLITS = ("train", "validation", "test")
@@ -82,7 +83,7 @@ def test_splits_are_disjoint_whatever_the_seeds():
     """The rule itself: a text has one split; and questions of each split are found by it."""
     texts = {split: {q.text for seed in range(3) for q in TASK.questions(split, 60, seed)} for split in SPLITS}
     assert all(len(found) == 180 for found in texts.values())
-    assert all({chain._split(text) for text in texts[split]} == {split} for split in SPLITS)
+    assert all({split_of(text) for text in texts[split]} == {split} for split in SPLITS)
 
 
 def test_questions_are_a_function_of_their_arguments(questions):
@@ -97,7 +98,7 @@ def test_questions_are_a_function_of_their_arguments(questions):
 def test_questions_are_distinct_even_where_few_exist(monkeypatch):
     monkeypatch.setattr(chain, "OPERANDS", {symbol: [2] for symbol in "+-*"})
     monkeypatch.setattr(chain, "OPERATIONS", {1: 1})
-    monkeypatch.setattr(chain, "SPLITS", {"train": range(100)})
+    monkeypatch.setattr(chain, "split_of", lambda text: "train")
     assert len({question.text for question in TASK.questions("train", 97 * 3, 0)}) == 97 * 3
 
 
@@ -202,7 +203,7 @@ def test_the_plain_corpus_is_right_shows_no_hint_and_leaves_products_out():
         assert "*" not in text.prompt
         assert [int(word) for word in text.trace.split(" ")[1::2]] == run(text.prompt)
         assert text.answer == text.trace.split(" ")[-1]
-        assert chain._split(text.prompt) == "train"
+        assert split_of(text.prompt) == "train"
     assert Counter(len(text.trace.split(" ")) // 2 for text in texts).keys() == set(range(1, 9))
 
 

@@ -12,12 +12,12 @@ Splits cannot overlap, whatever the seeds: a question's split is a hash of its t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import operator
 import random
 
 from varcore.tasks.base import Practice, Question, Verdict
+from varcore.tasks.splits import SPLITS, split_of
 
 MODULUS = 97
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -25,8 +25,6 @@ OPERATIONS = {1: 4, 2: 6, 3: 8}  # by level
 OPERANDS = {"+": range(2, 13), "-": range(2, 13), "*": range(2, 4)}
 PRACTISED = ("+", "-")  # products are left to the curated traces
 NUMERALS = frozenset(map(str, range(100)))  # two digits at most: a larger or oddly written number is no answer
-# per cent of all questions, by a hash of the text
-SPLITS = {"train": range(0, 70), "validation": range(70, 80), "test": range(80, 100)}
 
 
 class Chain:
@@ -104,10 +102,12 @@ def parse(text: str) -> tuple[int, list[tuple[str, int]]]:
 
 def values(text: str) -> list[int]:
     """The value after each operation."""
-    start, steps = parse(text)
-    return list(itertools.accumulate(steps, lambda v, step: OPERATORS[step[0]](v, step[1]) % MODULUS, initial=start))[
-        1:
-    ]
+    value, steps = parse(text)
+    found = []
+    for symbol, number in steps:
+        value = _step(value, symbol, number)
+        found.append(value)
+    return found
 
 
 def write_trace(text: str, written: list[int]) -> str:
@@ -115,9 +115,13 @@ def write_trace(text: str, written: list[int]) -> str:
     return " ".join(f"{symbol} {value}" for (symbol, _), value in zip(parse(text)[1], written, strict=True))
 
 
+def _step(value: int, symbol: str, number: int) -> int:
+    return OPERATORS[symbol](value, number) % MODULUS
+
+
 def _after(before: str, symbol: str, number: int) -> str | None:
-    """The value that follows; None where there is no value to go on from."""
-    return str(OPERATORS[symbol](int(before), number) % MODULUS) if before in NUMERALS else None
+    """The value that follows, as it is written; None where there is no value to go on from."""
+    return str(_step(int(before), symbol, number)) if before in NUMERALS else None
 
 
 def _question(text: str, level: int, curated: bool) -> Question:
@@ -140,10 +144,5 @@ def _random_text(rng: random.Random, split: str, count: int, symbols: tuple[str,
         text = " ".join(
             [str(rng.randrange(MODULUS)), *(f"{symbol} {rng.choice(OPERANDS[symbol])}" for symbol in drawn)]
         )
-        if _split(text) == split:
+        if split_of(text) == split:
             return text
-
-
-def _split(text: str) -> str:
-    percent = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
-    return next(split for split, percents in SPLITS.items() if percent in percents)

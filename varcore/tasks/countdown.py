@@ -14,19 +14,17 @@ Splits cannot overlap, whatever the seeds: a question's split is a hash of its s
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import operator
 import random
 from collections.abc import Iterator, Sequence
 
 from varcore.tasks.base import Practice, Question, Verdict
+from varcore.tasks.splits import SPLITS, split_of
 
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 LARGEST_VALUE = 99
 LARGEST_NUMBER = 13
-# per cent of all questions, by a hash of the sorted numbers and the target
-SPLITS = {"train": range(0, 70), "validation": range(70, 80), "test": range(80, 100)}
 NUMERALS = frozenset(map(str, range(LARGEST_VALUE + 1)))
 LONGEST_ANSWER = 200  # characters; nothing longer is parsed
 # A curated trace misses again with this probability.  Memoryless, so that an attempt's position tells nothing about
@@ -111,7 +109,7 @@ class Countdown:
         texts: list[Practice] = []
         for numbers, _, draw in itertools.islice(_random_questions(rng, "train"), 10 * count + 1000):
             practice = _blind_search(numbers, draw)
-            if _split(*parse_question(practice.prompt)) == "train":
+            if split_of(_name(*parse_question(practice.prompt))) == "train":
                 texts.append(practice)
             if len(texts) == count:
                 break
@@ -174,7 +172,7 @@ def _random_questions(rng: random.Random, split: str) -> Iterator[tuple[list[int
         numbers = [draw.randint(1, LARGEST_NUMBER) for _ in range(draw.choice([3, 4]))]
         operands, operators = _random_expression(numbers, draw)
         values = running_values(operands, operators)
-        if values is not None and _split(numbers, values[-1]) == split:
+        if values is not None and split_of(_name(numbers, values[-1])) == split:
             yield numbers, values[-1], draw
 
 
@@ -184,11 +182,6 @@ def _random_expression(numbers: Sequence[int], rng: random.Random) -> tuple[list
 
 def _name(numbers: Sequence[int], target: int) -> str:
     return f"{'-'.join(map(str, sorted(numbers)))}={target}"
-
-
-def _split(numbers: Sequence[int], target: int) -> str:
-    percent = int.from_bytes(hashlib.sha256(_name(numbers, target).encode()).digest()[:8], "big") % 100
-    return next(split for split, percents in SPLITS.items() if percent in percents)
 
 
 def _level(numbers: Sequence[int], target: int) -> int | None:
