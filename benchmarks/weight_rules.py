@@ -26,7 +26,6 @@ calibrated (LOG.md): pilot them first, with --seeds 1 --split validation.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import multiprocessing
 import os
@@ -190,7 +189,7 @@ def train_and_evaluate(bench: Workbench, name: str, examples: list[Example]) -> 
     examples = training_sets.curated_examples(bench) + examples
     cost, metrics = stages.train_reasoner(bench, role, "pi0", examples, bench.config.reasoner)
     comparison.evaluate(bench, role, where)
-    bench.run.finish(role, dataclasses.asdict(cost), time.perf_counter() - began, metrics)
+    bench.run.finish(role, cost, time.perf_counter() - began, metrics)
 
 
 def columns(table: pa.Table, *names: str) -> list[list[Any]]:

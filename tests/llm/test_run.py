@@ -27,7 +27,7 @@ from varcore.llm.run import (
 from varcore.llm.weighing import WeightRule
 
 CONFIG = presets.Config()
-COST = Cost(samples=3, decode_flops=2.0, trained_flops=4.0).entry()
+COST = Cost(samples=3, decode_flops=2.0, trained_flops=4.0)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_a_stage_is_recorded_with_metrics_and_cost(open_run):
     assert run.done("base")
     assert not run.done("init-reasoner")
     assert storage.read_json(run.path / "state.json") == {"done": ["base", "weigh-1"]}
-    assert storage.read_json(run.path / "compute.json")["base"] == {**COST, "seconds": 1.23}
+    assert storage.read_json(run.path / "compute.json")["base"] == {**COST.entry(), "seconds": 1.23}
     assert storage.read_lines(run.path / "metrics.jsonl") == [
         {"stage": "base", "step": 0, "loss": 2.0},
         {"stage": "base", "step": 1, "loss": 1.0},

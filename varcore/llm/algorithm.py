@@ -59,7 +59,7 @@ def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] =
                 with reporter.stage(stage.name, stage.explanation):
                     cost, metrics = stage.work(bench)
                 processes.state().wait_for_everyone()
-                directory.finish(stage.name, cost.entry(), time.perf_counter() - began, metrics)
+                directory.finish(stage.name, cost, time.perf_counter() - began, metrics)
         return comparison.write_results(bench, comparison.held_out(config))
 
 

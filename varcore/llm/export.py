@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from varcore.llm import storage
 from varcore.llm.adapters import merged
 from varcore.llm.models import Models
-from varcore.llm.run import RunDirectoryError, load_config
+from varcore.llm.run import RunDirectoryError, finished_stages, load_config
 
 
 def export(run: Path, role: str, out: Path) -> dict[str, Any]:
@@ -54,8 +54,7 @@ def _found(run: Path, role: str, out: Path) -> Models:
     marks = ("config.json", "adapter_config.json")
     roles = sorted(path.parent.name for mark in marks for path in (run / "models").glob(f"[!.]*/{mark}"))
     if role not in roles:
-        state = run / "state.json"
-        done = storage.read_json(state)["done"] if state.exists() else []
+        done = finished_stages(run)
         raise RunDirectoryError(
             f"{run} holds no model of {role!r}, only {roles}. Name one of these, or let the run go on: it has finished "
             f"{len(done)} stages" + (f", {done[-1]} last." if done else ".")

@@ -83,7 +83,7 @@ class RunDirectory:
     def __init__(self, path: Path, config: presets.Config, *, writes: bool = True):
         self.path, self.config, self.writes = path, config, writes
         if not writes:
-            self.stages = self._done()
+            self.stages = finished_stages(path)
             return
         if (path / "config.json").exists():
             _require_same(path, config)
@@ -101,16 +101,12 @@ class RunDirectory:
         if not (self.path / "config.json").exists():
             storage.write_json(self.path / "environment.json", environment())
             storage.write_json(self.path / "config.json", {"format": FORMAT, **presets.to_dict(self.config)})
-        return self._done()
-
-    def _done(self) -> list[str]:
-        state = self.path / "state.json"
-        return storage.read_json(state)["done"] if state.exists() else []
+        return finished_stages(self.path)
 
     def done(self, stage: str) -> bool:
         return stage in self.stages
 
-    def finish(self, stage: str, cost: dict[str, Any], seconds: float, metrics: list[dict[str, Any]]) -> None:
+    def finish(self, stage: str, cost: Cost, seconds: float, metrics: list[dict[str, Any]]) -> None:
         """Record a stage whose files are all in place."""
         self.stages.append(stage)
         if not self.writes:
@@ -119,7 +115,7 @@ class RunDirectory:
         storage.write_lines(self.path / "metrics.jsonl", rows + [{"stage": stage, **row} for row in metrics])
         costs = storage.read_json(self.path / "compute.json") if (self.path / "compute.json").exists() else {}
         # seconds are those of the process that finished the stage; all other entries do not depend on interruptions
-        storage.write_json(self.path / "compute.json", {**costs, stage: {**cost, "seconds": round(seconds, 2)}})
+        storage.write_json(self.path / "compute.json", {**costs, stage: {**cost.entry(), "seconds": round(seconds, 2)}})
         storage.write_json(self.path / "state.json", {"done": self.stages})
 
     def close(self) -> None:
@@ -137,6 +133,12 @@ class RunDirectory:
         except OSError as error:
             os.close(self._handle)
             raise RunDirectoryError(f"Another process is running in {self.path}. Wait for it, or stop it.") from error
+
+
+def finished_stages(path: Path) -> list[str]:
+    """The stages that the run at `path` has finished, in their order; none if it has only begun."""
+    state = path / "state.json"
+    return storage.read_json(state)["done"] if state.exists() else []
 
 
 def load_config(path: Path) -> presets.Config:
