@@ -20,6 +20,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def summary(results: list[dict]) -> dict:
     }
 
 
+def student_half_width(values: Sequence[float]) -> float:
+    """Of the 95% Student interval for the mean; infinite for one value."""
+    count = len(values)
+    return T_975[count - 1] * statistics.stdev(values) / math.sqrt(count) if count > 1 else math.inf
+
+
 def over_seeds(cells: list[dict[str, float]]) -> dict[str, float]:
     """Mean over seeds; "t": 95% Student interval over the seeds' means; "questions": 95% over questions, seeds fixed.
 
@@ -102,7 +109,7 @@ def over_seeds(cells: list[dict[str, float]]) -> dict[str, float]:
     """
     means = [cell["mean"] for cell in cells]
     mean, count = statistics.mean(means), len(means)
-    spread = T_975[count - 1] * statistics.stdev(means) / math.sqrt(count) if count > 1 else math.inf
+    spread = student_half_width(means)
     questions = math.sqrt(sum(((cell["high"] - cell["low"]) / 2) ** 2 for cell in cells)) / count
     return {"mean": mean, "low": mean - spread, "high": mean + spread, "question_half_width": questions}
 

@@ -6,14 +6,13 @@ python benchmarks/weight_rules_table.py [LOG]        prints the committed log, o
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tiny_methods import T_975
+from tiny_methods import student_half_width
 
 Run = dict[str, Any]
 LOG = Path(__file__).parent / "results" / "weight_rules.json"
@@ -75,8 +74,7 @@ def difference(runs: Sequence[Run], arm: str, other: str) -> str:
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and the ends of its 95% Student interval; infinite for one value."""
-    middle, count = statistics.mean(values), len(values)
-    half = T_975[count - 1] * statistics.stdev(values) / math.sqrt(count) if count > 1 else math.inf
+    middle, half = statistics.mean(values), student_half_width(values)
     return middle, middle - half, middle + half
 
 
