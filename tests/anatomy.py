@@ -2,8 +2,10 @@
 
 import ast
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 Cells = list[dict[str, Any]]
@@ -13,6 +15,10 @@ MOST_WORDS, MOST_EQUATIONS, MOST_LINES, CODE_CELLS = 1_800, 3, 25, range(18, 31)
 WIDGET, PICTURES = "application/vnd.jupyter.widget-view+json", ("image/svg+xml", "image/png")
 EQUATION = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 FOLDED = re.compile(r"<details>\s*<summary>Answer</summary>.+?</details>", re.DOTALL)
+
+
+def cells_of(path: Path) -> Cells:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def text(cell: dict[str, Any]) -> str:
@@ -36,6 +42,17 @@ def outputs(cell: dict[str, Any], kind: str) -> list[str]:
 
 def shows(cell: dict[str, Any], *kinds: str) -> bool:
     return any(kind in output.get("data", {}) for output in cell["outputs"] for kind in kinds)
+
+
+def at(cells: Cells, piece: str) -> dict[str, Any]:
+    """The first cell with this piece of text."""
+    return next(cell for cell in cells if piece in text(cell))
+
+
+def put(cells: Cells, old: str, new: str) -> None:
+    """Replace a piece of text in the first cell that has it."""
+    cell = at(cells, old)
+    cell["source"] = text(cell).replace(old, new)
 
 
 def headings(cell: dict[str, Any]) -> list[tuple[str, str]]:

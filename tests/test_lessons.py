@@ -1,7 +1,6 @@
 """Every lesson has the anatomy that its reader relies on, and the rules that hold it to that can fail."""
 
 import copy
-import json
 import re
 import runpy
 from collections.abc import Callable
@@ -9,16 +8,12 @@ from pathlib import Path
 
 import anatomy
 import pytest
-from anatomy import Cells, text
+from anatomy import Cells, at, cells_of, put, text
 
 ROOT = Path(__file__).resolve().parent.parent
 START, *LESSONS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
 NOT_YET = "not written yet"
 RUN_FAULTS = runpy.run_path(str(ROOT / "tools/check_notebooks.py"))["faults"]
-
-
-def cells_of(path: Path) -> Cells:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def row_of(path: Path) -> str:
@@ -99,15 +94,6 @@ def test_a_lesson_names_other_lessons_as_the_map_does(path: Path):
 
 
 # ------------------------------------------------------------------------- a lesson that breaks one rule is told so
-
-
-def at(cells: Cells, piece: str) -> dict:
-    return next(cell for cell in cells if piece in text(cell))
-
-
-def put(cells: Cells, old: str, new: str) -> None:
-    cell = at(cells, old)
-    cell["source"] = text(cell).replace(old, new)
 
 
 def output_with(cells: Cells, kind: str) -> dict:

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import torch
 import tutorial_anatomy
-from anatomy import Cells, code, section, text
+from anatomy import Cells, at, cells_of, code, put, section, text
 from tutorial_anatomy import TUTORIALS, heading, stub_of
 
 from varcore.exercises.judging import judge
@@ -26,10 +26,6 @@ RUN_FAULTS = runpy.run_path(str(ROOT / "tools/check_notebooks.py"))["faults"]
 HEAD = {"metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 SECONDS = 600  # that a cell may take on a busy machine
 every_tutorial = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-
-
-def cells_of(path: Path) -> Cells:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def tasks_for(path: Path) -> tuple[Task, ...]:
@@ -131,15 +127,6 @@ def test_the_suspect_of_a_debugging_task_is_a_committed_mistake(path: Path):
 
 
 # ----------------------------------------------------------------------- a tutorial that breaks one rule is told so
-
-
-def at(cells: Cells, piece: str) -> dict:
-    return next(cell for cell in cells if piece in text(cell))
-
-
-def put(cells: Cells, old: str, new: str) -> None:
-    cell = at(cells, old)
-    cell["source"] = text(cell).replace(old, new)
 
 
 BREAKS: dict[str, tuple[Callable[[Cells], object], str]] = {

@@ -127,19 +127,19 @@ def all_runs(hint, trace):
 
 def letters(hint, trace):
     """it joins the words and compares letters. `1 2` and `12` are different tokens; compare the lists."""
-    text, best = "".join(trace), 0
-    for start in range(len(hint)):
-        while start + best < len(hint) and "".join(hint[start : start + best + 1]) in text:
-            best += 1
-    return best / len(hint) if hint else 0.0
+    return _share_of_text(hint, trace, "")
 
 
 def blanks(hint, trace):
     """it joins the words with blanks and compares text. `2 1` stands in the text `12 12`, but no such tokens: compare
     the lists."""
-    text, best = " ".join(trace), 0
+    return _share_of_text(hint, trace, " ")
+
+
+def _share_of_text(hint, trace, between):
+    text, best = between.join(trace), 0
     for start in range(len(hint)):
-        while start + best < len(hint) and " ".join(hint[start : start + best + 1]) in text:
+        while start + best < len(hint) and between.join(hint[start : start + best + 1]) in text:
             best += 1
     return best / len(hint) if hint else 0.0
 
