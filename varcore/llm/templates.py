@@ -62,6 +62,7 @@ class Template:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, markers: Markers):
         self.tokenizer = tokenizer
         self.markers = markers
+        self._marker_ids: dict[str, Ids] = {"": ()}  # every text has some around it: each is encoded once
         self._check_special()
         inside = [f"(?<={re.escape(marker[0])})(?={re.escape(marker[1:])})" for marker in markers.special]
         self._breaks = re.compile("|".join(inside)) if inside else None
@@ -145,7 +146,9 @@ class Template:
         return self._marker(opening) + self.text(text) + self._marker(closing)
 
     def _marker(self, marker: str) -> Ids:
-        return tuple(self.tokenizer.encode(marker, add_special_tokens=False)) if marker else ()
+        if marker not in self._marker_ids:
+            self._marker_ids[marker] = tuple(self.tokenizer.encode(marker, add_special_tokens=False))
+        return self._marker_ids[marker]
 
     def _closed(self, what: str, ids: Ids, close: Ids) -> Ids:
         whole = ids + close
