@@ -1,5 +1,6 @@
 """The lessons in JupyterLab, in a real browser: a slider that moves draws what the mathematics says for its value."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,16 @@ def test_06_draws_the_weights_of_the_group_size_ddof_and_eps_that_are_chosen(les
     explorer.choose("ddof", "1")
     agree(size, 1, 0.1)
     explorer.keep("group-size-16")
+
+
+@lesson("11")
+def test_11_draws_the_gain_of_choosing_for_the_number_of_questions_that_is_chosen(lesson):
+    explorer = lesson.explorer("live(illusion")
+    before, questions = float(explorer.value("questions")), float(explorer.push("questions"))
+    assert questions == before + 50
+    noise, largest = lesson.ask("[per_question, largest]")
+    # of one, two and three normal numbers the largest is 0, 1/sqrt(pi) and 3/2 of that on average
+    assert largest[:3] == pytest.approx([0, math.pi**-0.5, 1.5 * math.pi**-0.5], abs=1e-9)
+    explorer.expect(0, "y", [100 * z * noise / math.sqrt(questions) for z in largest])
+    explorer.expect(1, "y", [0.0] * len(largest))
+    explorer.keep("choosing-among-many")
