@@ -70,6 +70,12 @@ def deviation_is_p(p):
     return p.sqrt()
 
 
+def wrong_one_added(p):
+    """the two advantages are added, and W takes their difference. (That of a wrong rollout is negative by itself.)"""
+    std = (p * (1 - p)).sqrt()
+    return p * ((1 - p) / std - p / std)
+
+
 def averaged(p):
     """it is p E[A|r=1] + (1-p) E[A|r=0], the mean advantage, which is zero for every p. The advantages of wrong
     rollouts enter W with a minus."""
@@ -98,6 +104,7 @@ TASK = Task(
         upside_down,
         not_divided,
         deviation_is_p,
+        wrong_one_added,
         averaged,
     ),
     library="varcore.grpo_question_weight",

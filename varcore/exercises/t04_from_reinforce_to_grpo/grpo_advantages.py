@@ -106,6 +106,12 @@ def eps_forgotten(rewards, ddof, eps):
     return grpo_advantages(rewards, ddof, 0.0)
 
 
+def small_number_of_its_own(rewards, ddof, eps):
+    """a small number of your own stands under the fraction besides eps. Treat the groups without a spread, and only
+    them, by themselves."""
+    return grpo_advantages(rewards, ddof, eps + 1e-8)
+
+
 def by_the_variance(rewards, ddof, eps):
     """it divides by the variance: the root is missing."""
     centred = rewards - rewards.mean(-1, keepdim=True)
@@ -152,6 +158,7 @@ TASK = Task(
         eps_under_the_root,
         eps_as_a_floor,
         eps_forgotten,
+        small_number_of_its_own,
         by_the_variance,
         not_centred,
         not_divided,

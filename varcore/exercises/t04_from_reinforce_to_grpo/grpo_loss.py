@@ -95,6 +95,13 @@ def sample_std(log_probs, rewards):
     return _loss(log_probs, centred / torch.where(spread == 0, 1.0, spread))
 
 
+def small_number_added(log_probs, rewards):
+    """the line is found, but a small number was put under the fraction in place of the guard; the paper's advantages
+    have none."""
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    return _loss(log_probs, centred / (centred.square().mean(-1, keepdim=True).sqrt() + 1e-8))
+
+
 def root_lost(log_probs, rewards):
     """the line is found, but the root got lost: it divides by the variance."""
     centred = rewards - rewards.mean(-1, keepdim=True)
@@ -139,6 +146,7 @@ TASK = Task(
         averaged_spreads,
         guard_lost,
         sample_std,
+        small_number_added,
         root_lost,
         spread_removed,
         summed,

@@ -104,6 +104,11 @@ def no_end(p, group_size):
     return (p / (1 - p)).sqrt()
 
 
+def sample_std(p, group_size):
+    """its standard deviation divides by G - 1 (`ddof` = 1, which is the library's default); here it divides by G."""
+    return kept_group_weight(p, group_size) * (1 - 1 / group_size) ** 0.5
+
+
 def mean_spread(p, group_size):
     """it is the mean spread of a kept group. Each right rollout's advantage stands for that; W also divides by 1 - p,
     since the gradient of the KL is as much shorter."""
@@ -132,6 +137,7 @@ TASK = Task(
         others_mixed,
         old_formula,
         no_end,
+        sample_std,
         mean_spread,
     ),
     library="varcore.dapo_question_weight",

@@ -167,6 +167,25 @@ def groups_alike(rule, p, group_size):
     return p * total
 
 
+def divided_at_the_end(rule, p, group_size):
+    """p = 1 gives NaN: 0 times p/(1-p). The form p (E[A|r=1] - E[A|r=0]) divides by nothing."""
+    total = torch.zeros_like(p)
+    for right in range(group_size + 1):
+        rewards = torch.tensor([1.0] * right + [0.0] * (group_size - right), dtype=torch.float64)
+        given = rule(rewards)
+        if_right, if_wrong = (given * rewards).mean().item(), (given * (1 - rewards)).mean().item()
+        total = total + _binomial(p, right, group_size) * (if_right - if_wrong * p / (1 - p))
+    return total
+
+
+def all_or_nothing(rule, p, group_size):
+    """it compares a group that is all right with one that is all wrong. Given one rollout, the others are still a
+    matter of chance."""
+    ends = torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(2, group_size)
+    if_right, if_wrong = rule(ends)[:, 0].tolist()
+    return p * (if_right - if_wrong)
+
+
 def likeliest_group(rule, p, group_size):
     """it takes one typical group, with p(G-1) right among the others, rounded. The advantage is not linear in the
     count: the expectation is over all of them."""
@@ -209,6 +228,8 @@ TASK = Task(
         sign_turned,
         within_one_group,
         groups_alike,
+        divided_at_the_end,
+        all_or_nothing,
         likeliest_group,
     ),
     library="varcore.certified_exchangeable_question_weight",

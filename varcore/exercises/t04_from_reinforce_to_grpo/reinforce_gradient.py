@@ -87,6 +87,24 @@ def traces_alike(theta, correctness):
     return (correctness.sum(-1, keepdim=True) * pi - correctness) / theta.shape[-1]
 
 
+def traces_once(theta, correctness):
+    """every trace counts once, however rarely the habit draws it: the sum is over Z traces, and should be an
+    expectation under π."""
+    return theta.softmax(-1) * correctness.sum(-1, keepdim=True) - correctness
+
+
+def own_logit_and_once(theta, correctness):
+    """two things: every trace counts once, without its chance π(z); and log π(z) is differentiated in its own logit
+    only."""
+    return -correctness * (1 - theta.softmax(-1))
+
+
+def first_axis(theta, correctness):
+    """the softmax is taken over the first axis, over questions. The traces are on the last."""
+    pi = theta.softmax(0)
+    return pi * ((pi * correctness).sum(-1, keepdim=True) - correctness)
+
+
 def not_drawn(theta, correctness):
     """it is p - a(z), without the chance π(z) that the trace comes up."""
     pi = theta.softmax(-1)
@@ -126,6 +144,9 @@ TASK = Task(
         own_logit_only,
         sampling_differentiated,
         traces_alike,
+        traces_once,
+        own_logit_and_once,
+        first_axis,
         not_drawn,
         kl_alone,
         of_log_p,
