@@ -29,6 +29,7 @@ CALLS = {  # library functions that take other arguments than the task's
     "varcore.exact_iwae_bound": lambda log_weights, log_posterior, K: varcore.exact_iwae_bound(
         log_weights + log_posterior, torch.zeros_like(log_weights), log_posterior, K
     ),
+    "varcore.grpo_advantages": lambda rewards, ddof, eps: varcore.grpo_advantages(rewards, ddof=ddof, eps=eps),
 }
 
 

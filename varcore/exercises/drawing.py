@@ -18,6 +18,11 @@ def log_probs(generator: torch.Generator, *shape: int, dtype: torch.dtype = torc
     return -normal(generator, *shape, dtype=dtype).abs() - 0.1
 
 
+def accuracies(generator: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Probabilities from 0.1 to 0.9."""
+    return torch.rand(shape, generator=generator, dtype=torch.float64).mul(0.8).add(0.1).to(dtype)
+
+
 def log_table(generator: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Log-probabilities over the last axis: their exponentials sum to one."""
     return normal(generator, *shape).log_softmax(-1).to(dtype)
