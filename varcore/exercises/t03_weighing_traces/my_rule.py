@@ -82,8 +82,8 @@ def _missed(questions: list[Listed], found: list[Tensor]) -> str:
         )
     if right:
         return (
-            "its bias reaches the target and its effective size does not: a few traces take nearly everything. Which "
-            "ones, what makes them so heavy, and does the bias ask for that?"
+            "its bias reaches the target and its effective size does not: too few traces count. Does the rule drop "
+            "honest ones, or let a few of them take nearly everything? Does the bias ask for either?"
         )
     return (
         "it misses the target on both sides. Whatever lifts the effective size here lets the rationalised traces back "
@@ -123,8 +123,8 @@ def accuracy_alone(log_ratio, num_tokens, accuracy):
 
 
 def exact(log_ratio, num_tokens, accuracy):
-    """its bias reaches the target and its effective size does not: a few traces take nearly everything. Which ones,
-    what makes them so heavy, and does the bias ask for that?"""
+    """its bias reaches the target and its effective size does not: too few traces count. Does the rule drop honest
+    ones, or let a few of them take nearly everything? Does the bias ask for either?"""
     return log_ratio + accuracy.log()
 
 
