@@ -161,20 +161,25 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _by_signal(seconds: float) -> Iterator[None]:
+class _Alarm:
+    """A signal handler.  Not a function inside `_by_signal`: type checks in the tests would wrap it for every call."""
+
     armed = True
 
-    def expire(number: int, frame: Any) -> None:
-        if armed:
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.armed:
             raise OutOfTime
 
-    before = signal.signal(signal.SIGALRM, expire)
+
+@contextlib.contextmanager
+def _by_signal(seconds: float) -> Iterator[None]:
+    alarm = _Alarm()
+    before = signal.signal(signal.SIGALRM, alarm)
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again and again, should the code swallow the first one
     try:
         yield
     finally:
-        armed = False
+        alarm.armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
