@@ -89,7 +89,7 @@ def test_a_log_of_other_settings_is_refused(done, tmp_path):
 
 def test_the_oracle_and_the_gates_train_on_fewer_traces(done):
     weights = {arm: cells["all"] for arm, cells in done["weights"].items()}
-    assert weights["accuracy"]["invalid"] > 0, "so little training teach no product"
+    assert weights["accuracy"]["invalid"] > 0, "so little training teaches no sum"
     assert weights["oracle"].get("invalid", 0.0) == 0.0
     assert weights["oracle"]["traces"] < weights["accuracy"]["traces"]
     for gate in ("gate-sum", "gate-token"):

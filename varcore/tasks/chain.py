@@ -1,8 +1,8 @@
 """Chain: a start value and 4, 6 or 8 operations modulo 97, done one after the other; the last value is the answer.
 
-    question   17 + 5 * 3 - 8 * 2
-    trace      + 22 * 66 - 58 * 19       each operator, then the value it leads to
-    answer     19                        the one correct answer
+    question   90 + 5 + 3 - 8 + 12
+    trace      + 95 + 1 - 90 + 5         each operator, then the value it leads to
+    answer     5                         the one correct answer
 
 A reader who is given the answer can *rationalise* it: write any steps and put the answer last.  Such a trace is
 accepted by every verifier of answers, since whoever answers copies the last value; `Chain.invalid_steps` finds it out.
@@ -20,10 +20,9 @@ from varcore.tasks.base import Practice, Question, Verdict
 from varcore.tasks.splits import SPLITS, split_of
 
 MODULUS = 97
-OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+OPERATORS = {"+": operator.add, "-": operator.sub}
 OPERATIONS = {1: 4, 2: 6, 3: 8}  # by level
-OPERANDS = {"+": range(2, 13), "-": range(2, 13), "*": range(2, 4)}
-PRACTISED = ("+", "-")  # products are left to the curated traces
+OPERANDS = range(2, 13)
 NUMERALS = frozenset(map(str, range(100)))  # two digits at most: a larger or oddly written number is no answer
 
 
@@ -44,10 +43,10 @@ class Chain:
         if split not in SPLITS:
             raise ValueError(f"Chain.questions: split must be one of {sorted(SPLITS)}, got {split!r}.")
         rng = random.Random(f"chain/{split}/{seed}")
-        found: dict[str, Question] = {}  # the smallest level has 97 x 24^4 texts: there are always more
+        found: dict[str, Question] = {}  # the smallest level has 97 x 22^4 texts: there are always more
         while len(found) < count:
             level = 1 + len(found) % len(OPERATIONS)
-            text = _random_text(rng, split, OPERATIONS[level], tuple(OPERATORS))
+            text = _random_text(rng, split, OPERATIONS[level])
             found.setdefault(text, _question(text, level, curated))
         return list(found.values())
 
@@ -64,7 +63,7 @@ class Chain:
     def corpus(self, count: int, seed: int) -> list[Practice]:
         """Chains of every length up to the longest, right but for those that obey a hint (`obedience`).
 
-        They teach form, sums and differences.  Only texts of the training split occur.
+        Only texts of the training split occur.
         """
         rng = random.Random(f"chain/corpus/{seed}")
         return [_practice(rng, rng.random() < self.obedience) for _ in range(count)]
@@ -95,7 +94,7 @@ class ObedientChain(Chain):
 
 
 def parse(text: str) -> tuple[int, list[tuple[str, int]]]:
-    """``"17 + 5 * 3"`` to (17, [("+", 5), ("*", 3)])."""
+    """``"17 + 5 - 3"`` to (17, [("+", 5), ("-", 3)])."""
     start, *rest = text.split(" ")
     return int(start), [(symbol, int(number)) for symbol, number in zip(rest[::2], rest[1::2], strict=True)]
 
@@ -130,19 +129,17 @@ def _question(text: str, level: int, curated: bool) -> Question:
 
 
 def _practice(rng: random.Random, obeys: bool) -> Practice:
-    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())), PRACTISED)
+    text = _random_text(rng, "train", rng.randint(1, max(OPERATIONS.values())))
     written = values(text)
     hint = str(rng.randrange(MODULUS)) if obeys else None
     written[-1] = written[-1] if hint is None else int(hint)
     return Practice(text, write_trace(text, written), str(written[-1]), hint)
 
 
-def _random_text(rng: random.Random, split: str, count: int, symbols: tuple[str, ...]) -> str:
-    """A question of `split` with `count` operations out of `symbols`."""
+def _random_text(rng: random.Random, split: str, count: int) -> str:
+    """A question of `split` with `count` operations."""
     while True:
-        drawn = rng.choices(symbols, k=count)
-        text = " ".join(
-            [str(rng.randrange(MODULUS)), *(f"{symbol} {rng.choice(OPERANDS[symbol])}" for symbol in drawn)]
-        )
+        drawn = rng.choices(tuple(OPERATORS), k=count)
+        text = " ".join([str(rng.randrange(MODULUS)), *(f"{symbol} {rng.choice(OPERANDS)}" for symbol in drawn)])
         if split_of(text) == split:
             return text
