@@ -2,11 +2,12 @@
 
     python benchmarks/estimates.py
 
-One run of each layout on a tiny base (trained here for a moment, so that its traces close), from the lengths of worked
-traces, as doctor takes them.  Measured are: tokens and FLOPs of every stage, from compute.json; FLOPs of one training
-pass, by torch's counter; weights, gradients and optimiser states, over all parameters that are alive in the process
-while the last reasoner is trained; what a training step takes at most, by the events of torch's allocator; models and
-tables, and the most that the run directory held.  Seconds are estimated from this machine's matrix product and copy.
+One run of each layout on a tiny base, estimated from the lengths of worked traces, as doctor takes them; what grows
+with drawn traces is estimated once more from the lengths that they turned out to have.  Measured are: tokens and FLOPs
+of every stage, from compute.json; FLOPs of one training pass, by torch's counter; weights, gradients and optimiser
+states, over all parameters that are alive in the process while the last reasoner is trained; what a training step holds
+at most, by the events of torch's allocator; models and tables, and the most that the run directory held.  Seconds are
+estimated from this machine's matrix product and copy.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import gc
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import pyarrow as pa
 import torch
 from measuring import middle, peak_bytes, seconds
 from rich.console import Console
@@ -46,7 +49,7 @@ from varcore.llm.workbench import open_workbench
 from varcore.preflight import worked_lengths
 
 LAYOUTS = {"whole models": 0, "one base, adapters of rank 4": 4}
-STEPS = 300  # of the base
+STEPS = 120  # of the base
 TRAINING = {
     "steps": 12, "batch_size": 8, "micro_batch_size": 2, "muon": False, "gradient_checkpointing": True, "save_every": 4,
 }  # fmt: skip
@@ -55,17 +58,18 @@ RUN: dict[str, Any] = {
     "prior_traces": 3, "posterior_traces": 4, "answers": 2, "initial": TRAINING, "posterior": TRAINING,
     "reasoner": TRAINING,
 }  # fmt: skip
+DRAWN = {"prior": ("sample-prior", "verify-prior"), "posterior": ("sample-posterior", "score", "verify-1")}
 TOKENS = 400  # of the sequence whose training step is looked at
 
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity, estimated and measured; `exact`: nothing in it depends on the machine."""
+    """One quantity, estimated and measured; `held`: by the tests, for it depends on no clock, nor on what is drawn."""
 
     name: str
     estimated: float
     measured: float
-    exact: bool = True
+    held: bool = True
 
     @property
     def ratio(self) -> float:
@@ -78,9 +82,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = tiny_base(Path(folder) / "base")
         for name, rank in LAYOUTS.items():
-            print(f"\n{name}\n{'':34}{'estimate':>12}{'measured':>12}{'ratio':>8}")
+            print(f"\n{name}\n{'':48}{'estimate':>12}{'measured':>12}{'ratio':>8}")
             for row in rows(base, rank, Path(folder) / f"run-{rank}", machine):
-                print(f"{row.name:34}{row.estimated:>12.4g}{row.measured:>12.4g}{row.ratio:>8.2f}", flush=True)
+                print(f"{row.name:48}{row.estimated:>12.4g}{row.measured:>12.4g}{row.ratio:>8.2f}", flush=True)
 
 
 def tiny_base(folder: Path) -> Path:
@@ -101,23 +105,38 @@ def rows(base: Path, rank: int, out: Path, machine: Gpu) -> Iterator[Row]:
     lengths = worked_lengths(config)
     with watching(out) as seen:
         algorithm.run(out, config, silent())
-    yield from of_stages(config, lengths, storage.read_json(out / "compute.json"), machine)
+    yield from of_stages(config, lengths, out, machine)
+    for source, stages in DRAWN.items():
+        for row in of_stages(config, drawn_lengths(out, source), out, machine):
+            if row.name.startswith(stages) and not row.name.endswith("seconds"):
+                yield Row(f"{row.name}, own lengths", row.estimated, row.measured)
     yield from of_states(config, seen)
     yield from of_one_step(config)
     yield from of_disk(config, lengths, out, seen)
 
 
-def of_stages(config: Config, lengths: Lengths, costs: dict[str, Any], machine: Gpu) -> Iterator[Row]:
+def of_stages(config: Config, lengths: Lengths, out: Path, machine: Gpu) -> Iterator[Row]:
+    """Tokens, FLOPs and seconds of every stage that takes some."""
+    costs = storage.read_json(out / "compute.json")
     for stage in estimate.stages(shape_of(local_config(Path(config.model))), config, lengths, machine):
-        cost = costs[stage.name]
-        if cost["flops"] or stage.flops:
-            read = cost["prefill_tokens"] + cost["scored_tokens"]
-            found = {"sampled": cost["decode_tokens"], "read": read, "trained": cost["trained_tokens"]}
-            for kind, tokens in found.items():
-                if tokens or getattr(stage, kind):
-                    yield Row(f"{stage.name}: tokens {kind}", getattr(stage, kind), tokens)
-            yield Row(f"{stage.name}: FLOPs", stage.flops, cost["flops"])
-            yield Row(f"{stage.name}: seconds", 3600 * stage.hours, cost["seconds"], exact=False)
+        cost, held = costs[stage.name], bool(stage.trained)
+        read = cost["prefill_tokens"] + cost["scored_tokens"]
+        found = {"sampled": cost["decode_tokens"], "read": read, "trained": cost["trained_tokens"]}
+        for kind, tokens in found.items():
+            if tokens:
+                yield Row(f"{stage.name}: tokens {kind}", getattr(stage, kind), tokens, held)
+        if cost["flops"]:
+            yield Row(f"{stage.name}: FLOPs", stage.flops, cost["flops"], held)
+            yield Row(f"{stage.name}: seconds", 3600 * stage.hours, cost["seconds"], held=False)
+
+
+def drawn_lengths(out: Path, source: str) -> Lengths:
+    """What the traces of a finished run and their answers are long."""
+    tables = [storage.read_table(path) for path in (out / "ledger").glob(f"round1-{source}-*.parquet")]
+    table = pa.concat_tables(tables)
+    prompts, traces = ([len(ids) for ids in table[name].to_pylist()] for name in ("prompt_ids", "trace_ids"))
+    answers = [len(ids) for row in table["answer_ids"].to_pylist() for ids in row]
+    return Lengths(mean(prompts), mean(traces), mean(answers), max(traces), mean(map(int, table["closed"].to_pylist())))
 
 
 def of_states(config: Config, seen: dict[str, int]) -> Iterator[Row]:
@@ -152,8 +171,10 @@ def of_disk(config: Config, lengths: Lengths, out: Path, seen: dict[str, int]) -
     models = sum(path.stat().st_size for path in (out / "models").glob("*/*.safetensors"))
     files = [*(out / "ledger").glob("*.parquet"), *(out / "evaluation").glob("*.parquet")]
     yield Row("disk: models, bytes", needed.models, models)
-    yield Row("disk: tables, bytes in memory", needed.tables, sum(storage.read_table(path).nbytes for path in files))
-    yield Row("disk: tables, bytes in files", needed.tables, sum(path.stat().st_size for path in files))
+    loaded, own = sum(storage.read_table(path).nbytes for path in files), drawn_lengths(out, "*")
+    yield Row("disk: tables, bytes in memory", needed.tables, loaded, held=False)
+    yield Row("disk: tables, bytes in memory, own lengths", estimate.table_bytes(config, own), loaded)
+    yield Row("disk: tables, bytes in files", needed.tables, sum(path.stat().st_size for path in files), held=False)
     yield Row("disk: the most at any time, bytes", needed.total, seen["disk"])
 
 
@@ -161,7 +182,7 @@ def of_disk(config: Config, lengths: Lengths, out: Path, seen: dict[str, int]) -
 def watching(out: Path) -> Iterator[dict[str, int]]:
     """States at the last training's second step, and the most bytes in `out`, counted before a file is replaced."""
     seen: dict[str, int] = {"disk": 0}
-    flush = storage._flush
+    flush, before = storage._flush, parameters()  # those of others, held on to so that no new one takes an old one's id
 
     def flushed(temporary: Path) -> None:
         flush(temporary)
@@ -170,7 +191,7 @@ def watching(out: Path) -> Iterator[dict[str, int]]:
 
     def stepped(optimizer: Optimizer, *_: object) -> None:
         if {int(state["step"]) for state in optimizer.state.values()} == {2}:
-            seen.update(states(optimizer))
+            seen.update(states(optimizer, before))
 
     handle = register_optimizer_step_post_hook(stepped)
     try:
@@ -180,10 +201,16 @@ def watching(out: Path) -> Iterator[dict[str, int]]:
         handle.remove()
 
 
-def states(optimizer: Optimizer) -> dict[str, int]:
-    """Bytes of all parameters that are alive in this process, of their gradients, and of this optimiser's states."""
+def parameters() -> list[torch.nn.Parameter]:
+    """All that are alive in this process."""
     gc.collect()
-    alive = [thing for thing in gc.get_objects() if type(thing) is torch.nn.Parameter]
+    return [thing for thing in gc.get_objects() if type(thing) is torch.nn.Parameter]
+
+
+def states(optimizer: Optimizer, before: Sequence[torch.nn.Parameter] = ()) -> dict[str, int]:
+    """Bytes of the parameters that came to life since `before`, of their gradients, and of this optimiser's states."""
+    old = {id(p) for p in before}
+    alive = [p for p in parameters() if id(p) not in old]
     weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in alive}
     gradients = {id(p.grad): p.grad.nbytes for p in alive if p.grad is not None}
     kept = [value.nbytes for state in optimizer.state.values() for value in state.values() if value.ndim]

@@ -49,6 +49,14 @@ def test_tokens_by_hand():
     assert [found[tokens.name] for tokens in expected] == expected
 
 
+def test_after_a_trace_that_was_cut_no_answer_is_drawn():
+    half = Lengths(prompt=10, trace=100, answer=20, longest=200, closed=0.5)  # of 160 and 40 tokens
+    found = {tokens.name: tokens for tokens in stage_tokens(config(max_trace_tokens=160), half)}
+    assert found["sample-prior-1"].sampled == 400 * 100
+    assert (found["verify-1"].sampled, found["verify-1"].read) == (400 * 2 * 20, 400 * 50)
+    assert found["score-1"].read == 800 * 120
+
+
 def test_a_baseline_of_two_rounds_is_trained_once_and_twice_as_long():
     settings = config(methods=["rft", "accuracy", "vr"], rounds=2)
     steps = {name: part.steps for name, part in trainings(settings).items()}

@@ -224,5 +224,11 @@ def table_bytes(config: Config, lengths: Lengths) -> float:
         kind = stage.name.split("-")[0]
         if kind in drawn:
             drawn[kind] += stage.sampled / (trace if kind == "sample" else trace + answer)
-    row = 12 * trace + 4 * (2 * prompt + answer) + 4 * answer * (3 + config.answers) + TEXT * prompt + ROW
+    row = (
+        12 * trace
+        + 4 * (2 * prompt + answer)
+        + 4 * answer * (3 + config.answers * lengths.closed)
+        + TEXT * prompt
+        + ROW
+    )
     return drawn["sample"] * row + drawn["evaluate"] * (8 * (trace + answer) + TEXT * prompt + ROW)

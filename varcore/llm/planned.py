@@ -13,12 +13,17 @@ from varcore.llm.training import TrainSettings
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a prompt, a trace and an answer, and the longest sequence that is sampled or trained on."""
+    """Mean tokens of a prompt, a trace and an answer, and the longest sequence that is sampled or trained on.
+
+    `closed`: share of the traces that come to their end; the others are as long as the limit, and nothing is drawn
+    after them.
+    """
 
     prompt: float | int
     trace: float | int
     answer: float | int
     longest: int
+    closed: float | int = 1
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class StageTokens:
 def stage_tokens(config: Config, lengths: Lengths) -> list[StageTokens]:
     """Every stage of `config`, in order.
 
-    Every trace is taken to close, so that answers are drawn after it and it is scored with the reference answer; every
-    prompt, trace and answer to have its mean length, a worked trace that of a drawn one, a hint that of an answer.
+    Every prompt, trace and answer is taken to have its mean length, a worked trace that of a drawn one, a hint that of
+    an answer.
     """
     traces = {
         "prior": config.prior_traces,
@@ -72,9 +77,11 @@ def _tokens(config: Config, lengths: Lengths, traces: dict[str, int], name: str)
         prompt = lengths.prompt + (hint if source == "posterior" else 0)
         return StageTokens(name, drawn * lengths.trace, config.num_train * prompt)
     if kind == "verify":
-        return StageTokens(name, drawn * config.answers * lengths.answer, drawn * asked)
+        closed = drawn * lengths.closed
+        written = drawn * lengths.trace - (drawn - closed) * config.max_trace_tokens  # in those that come to their end
+        return StageTokens(name, closed * config.answers * lengths.answer, closed * lengths.prompt + written)
     if kind == "score":
-        return StageTokens(name, read=drawn * (asked + lengths.answer))
+        return StageTokens(name, read=drawn * (asked + lengths.closed * lengths.answer))
     if kind == "evaluate":
         samples = config.num_held_out * config.evaluation_samples
         return StageTokens(name, samples * (lengths.trace + lengths.answer), config.num_held_out * lengths.prompt)
