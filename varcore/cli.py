@@ -236,7 +236,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<16}{finding.text}")
+            print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<24} {finding.text}")
     return 0 if all(finding.fine for finding in findings) else 1
 
 
