@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+from types import SimpleNamespace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -12,8 +14,11 @@ import torch
 from varcore import preflight
 from varcore.cli import main
 from varcore.llm import estimate
+from varcore.llm.planned import Lengths
 from varcore.llm.presets import override, preset
+from varcore.llm.templates import load_template
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
+from varcore.llm.workbench import open_task
 
 SMALL = {"task": "own-exact", "template": "thought-solution-pb", "num_curated": 8, "num_answer_only": 4, "num_test": 2}
 
@@ -52,11 +57,40 @@ def test_all_is_fine_where_model_template_and_data_fit(own):
 def test_the_stages_are_those_of_the_estimate(own):
     config = small(own)
     found, shape = findings(config, gpus=2), preflight._shape(config)
-    work = preflight.workload(config)
-    assert (work.questions, work.initial_sequences) == (12, config.initial.steps * config.initial.batch_size)
-    stages = estimate.stages(shape, work, estimate.Lengths(30, 40, 6, 20_480), estimate.GPUS["h100"], gpus=2)
-    assert {stage.name for stage in stages} <= set(found)
+    lengths = Lengths(30, 40, 6, 20_510)
+    stages = estimate.stages(shape, config, lengths, estimate.GPUS["h100"], gpus=2)
+    assert {"sample-prior-1", "train-reasoner-sft", "evaluate-vr"} <= {s.name for s in stages if s.flops} <= set(found)
     assert f"{sum(stage.flops for stage in stages):.1e} FLOPs" in found["in all"].text
+    assert "mean tokens 30, 40, 6 as given" in found["in all"].text
+
+
+def test_memory_of_both_layouts_is_told(own):
+    whole, shared = (f.text for f in preflight.examine(small(own), "h100", 1, (30, 40, 6)) if f.what == "memory")
+    assert whole.startswith("whole models, one at a time: ")
+    assert whole.endswith("<- this preset")
+    assert shared.startswith("one base, 4 adapters of rank 32: ")  # pi0, q1, sft, vr
+    shape, longest = preflight._shape(small(own)), 30 + 20_480
+    numbers = estimate.lora_parameters(shape, 32)
+    held = estimate.training_memory(shape, longest, adapter=numbers, adapters=4)
+    said = (held.weights, held.gradients, held.optimizer, held.working)
+    assert "(weights {:.3g}, gradients {:.3g}, optimiser {:.3g}, for a moment {:.3g})".format(*said) in shared
+    adapted = [f.text for f in preflight.examine(small(own, lora_rank=8), "h100", 1) if f.what == "memory"]
+    assert "one base, 4 adapters of rank 8" in adapted[1]
+    assert adapted[1].endswith("<- this preset")
+
+
+def test_lengths_are_those_of_the_worked_traces_where_there_are_some(own):
+    config = small(own)
+    said = findings(config, means=None)["in all"].text
+    lengths, tokenizer = preflight.worked_lengths(config), tiny_tokenizer()
+    template = load_template(config.template, tokenizer)
+    assert lengths.trace == len(template.trace("count"))
+    worked = [q.text for q in open_task(config).questions("train", 12, 0, curated=True)][:8]
+    prompts = [len(template.prompt(text)) for text in worked]
+    assert lengths.prompt == round(sum(prompts) / 8)
+    assert lengths.longest == max(prompts) + 20_480
+    assert f"mean tokens {lengths.prompt}, {lengths.trace}, {lengths.answer} of the first worked traces" in said
+    assert "mean tokens 300, 4000, 600 assumed" in findings(preset("qwen3-0.6b"), means=None)["in all"].text
 
 
 def test_what_does_not_fit_is_said_with_its_repair(own, tmp_path):
@@ -71,6 +105,11 @@ def test_what_does_not_fit_is_said_with_its_repair(own, tmp_path):
         preflight.examine(big, "abacus", 1)
     with pytest.raises(ValueError, match=r"at least one GPU"):
         preflight.examine(big, "h100", 0)
+    with pytest.raises(ValueError, match=r"PROMPT,TRACE,ANSWER; got 1 and \(30, 40\)"):
+        preflight.examine(big, "h100", 1, (30, 40))
+    sampling = findings(big, gpu="rtx4090", means=(300, 80_000, 600))["sampling"]
+    assert not sampling.fine
+    assert "Take a GPU with more memory, a smaller preset, or shorter traces" in sampling.text
     with pytest.raises(ValueError, match=r"trains a tiny model from nothing"):
         preflight.examine(preset("tiny"), "h100", 1)
 
@@ -91,12 +130,60 @@ def test_sharding_makes_the_large_model_fit():
     assert "on each of 8" in together[0].text
 
 
-def test_the_command_prints_it_and_fails_where_something_does_not_fit(own, capsys):
-    arguments = ["doctor", "--preset", "qwen3-0.6b", "--model", str(own), "--data", str(own), "--lengths", "30,40,6"]
-    assert main([*arguments, "--json"]) == 1  # the folder has no Bespoke-Stratos
-    said = json.loads(capsys.readouterr().out)
-    assert [row["what"] for row in said if not row["fine"]] == ["data"]
-    assert "bespoke-stratos-17k.jsonl" in said[-1]["text"]
+def settings(own, folder, **changes):
+    """The small settings as a file for --config."""
+    path = folder / "settings.json"
+    path.write_text(json.dumps({**SMALL, "model": str(own), "data": str(own), **changes}), encoding="utf-8")
+    return ["doctor", "--preset", "qwen3-0.6b", "--config", str(path), "--lengths", "30,40,6"]
+
+
+def test_the_command_prints_it(own, tmp_path, capsys):
+    assert main([*settings(own, tmp_path), "--out", str(tmp_path / "not" / "yet")]) == 0
+    said = capsys.readouterr().out
+    assert "NO " not in said
+    assert f"are free in {tmp_path / 'not' / 'yet'}" in said
+    assert main([*settings(own, tmp_path), "--json"]) == 0
+    assert all(row["fine"] for row in json.loads(capsys.readouterr().out))
+
+
+REFUSED = {  # flags and settings, how much of the disk is free, and what is said: the finding, the fault, the repair
+    "unknown preset": (["--preset", "qwen4"], {}, 1e15, r"no preset 'qwen4'; choose one of \['tiny'.*'qwen3-0.6b'"),
+    "unknown GPU": (["--gpu", "abacus"], {}, 1e15, r"no GPU 'abacus' in the table; choose one of \['h200'"),
+    "no such data": ([], {"data": "nowhere"}, 1e15, r"NO  data .*own-exact is not in nowhere. To use it, put one of"),
+    "missing column": (
+        [], {"data": "bad"}, 1e15, r"NO  data .*lacks the columns \['answer', 'trace'\]; it has \['question'\]. Rename",
+    ),
+    "little disk": ([], {}, 1e3, r"NO  disk .*are free in .*; free some, or name a larger disk with --out"),
+    "little memory": (
+        ["--gpu", "rtx4090", "--model", "Qwen/Qwen3-8B-Base"], {}, 1e15,
+        r"NO  memory .*of 22 .*does not fit: more GPUs, lora_rank 32, or shorter max_trace_tokens",
+    ),
+    "long prompts": (
+        [], {"max_trace_tokens": 32_768}, 1e15,
+        r"NO  inputs .*more than the model's context of 32768. Leave that question out, or draw fewer tokens",
+    ),
+    "template": ([], {"template": "nobody's"}, 1e15, r"NO  template .*no template \"nobody's\"; choose one of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_what_is_refused_is_refused_with_its_repair_and_nothing_is_written(own, case, tmp_path, monkeypatch, capsys):
+    flags, changes, free, said = REFUSED[case]
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "own-exact.jsonl").write_text('{"question": "1 + 1 ="}\n', encoding="utf-8")
+    arguments = settings(own, tmp_path, **changes)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for folder in (own, tmp_path) for path in folder.rglob("*")}
+    assert main([*arguments, *flags, "--out", "runs/new"]) == 1
+    printed = capsys.readouterr()
+    assert re.search(said, printed.out + printed.err), printed
+    assert {path: path.stat().st_mtime_ns for folder in (own, tmp_path) for path in folder.rglob("*")} == before
+
+
+def test_flags_of_a_preset_without_one_are_not_passed_over(capsys):
+    assert main(["doctor", "--config", "settings.json"]) == 1
+    assert "--config is about the run of a preset. Add --preset NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b"])
@@ -104,4 +191,4 @@ def test_every_preset_is_looked_at_without_the_hub(name):
     for settings in (preset(name), preset(f"{name}-1k"), dataclasses.replace(preset(name), data="", lora_rank=32)):
         found = {finding.what: finding for finding in preflight.examine(settings, "h200", 8)}
         assert found["memory"].fine
-        assert "hours for one round" in found["in all"].text
+        assert "hours for the run" in found["in all"].text

@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", parents=[common], help="is this machine ready, and how long will it take?")
     doctor.add_argument("--preset", help="instead: what a run of this preset on Qwen3 needs, and whether all fits")
+    doctor.add_argument("--config", type=Path, help="JSON file of settings that replace the preset's")
+    doctor.add_argument("--out", type=Path, help="where the run directory will be (default: here)")
     doctor.add_argument("--model", help="folder of the base model, instead of the preset's")
     doctor.add_argument("--data", help="folder that holds the preset's data set")
     doctor.add_argument("--gpu", default="h100", help="h200, h100, a100-80, a100-40, l40s or rtx4090")
@@ -108,23 +110,30 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from varcore.llm import algorithm, presets, storage
+    from varcore.llm import algorithm
     from varcore.llm.progress import Reporter
 
-    config = presets.preset(arguments.preset)
-    if arguments.config:
-        config = presets.override(config, storage.read_json(arguments.config))
-    names = ("seed", "rounds", "engine", "model", "data")
-    flags = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.methods:
-        flags["methods"] = arguments.methods.split(",")
-    config = presets.override(config, flags)
+    config = _settings(arguments)
     out = arguments.out or Path("runs") / f"{arguments.preset}-{config.seed}"
     console = Console(highlight=False)
     if not arguments.json:
         console.print(f"[bold]varcore run[/bold]  preset {arguments.preset}, seed {config.seed}, in {out}\n")
     results = algorithm.run(out, config, Reporter(console, quiet=arguments.json), arguments.servers)
     return _show_results(results, out, arguments.json)
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    """The preset's, with what a file and the flags of the command replace."""
+    from varcore.llm import presets, storage
+
+    config = presets.preset(arguments.preset)
+    if arguments.config:
+        config = presets.override(config, storage.read_json(arguments.config))
+    names = ("seed", "rounds", "engine", "model", "data")
+    flags = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    if getattr(arguments, "methods", None):
+        flags["methods"] = arguments.methods.split(",")
+    return presets.override(config, flags)
 
 
 def _eval(arguments: argparse.Namespace) -> int:
@@ -219,22 +228,23 @@ def _show_written(written: dict[str, Any], as_json: bool) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from varcore import doctor
 
+    alone = [name for name in ("config", "out", "model", "data", "lengths") if getattr(arguments, name) is not None]
+    if alone and not arguments.preset:
+        raise ValueError(f"--{alone[0]} is about the run of a preset. Add --preset NAME, or leave it out.")
     findings = _planned(arguments) if arguments.preset else doctor.examine()
     if arguments.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<16}{finding.text}")
+            print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<24} {finding.text}")
     return 0 if all(finding.fine for finding in findings) else 1
 
 
 def _planned(arguments: argparse.Namespace) -> list[Any]:
     from varcore import preflight
-    from varcore.llm import presets
 
-    changes = {name: getattr(arguments, name) for name in ("model", "data") if getattr(arguments, name) is not None}
-    config = presets.override(presets.preset(arguments.preset), changes)
-    return preflight.examine(config, arguments.gpu, arguments.gpus, arguments.lengths or preflight.MEANS)
+    config = _settings(arguments)
+    return preflight.examine(config, arguments.gpu, arguments.gpus, arguments.lengths, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from varcore.llm import algorithm, storage
 from varcore.llm.models import Models
 from varcore.llm.presets import PRESETS, override, preset
+from varcore.llm.run import load_config
 from varcore.llm.scoring import score
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
 from varcore.tasks.schemas import SCHEMAS
@@ -64,6 +65,11 @@ def test_a_run_on_a_published_data_set_and_a_model_in_a_folder(own, tmp_path, st
     table = storage.read_table(path / "ledger" / "round1-posterior-000.parquet")
     assert len(table) == 6 * 4
     assert "A box holds" in table["question"][0].as_py()
+    models = Models(path / "models", load_config(path), tiny_tokenizer())
+    counted = models.num_parameters("vr")
+    assert not models.held, "counted without reading the weights"
+    assert models.get("q1").num_parameters() == models.get("vr").num_parameters() == counted
+    assert list(models.held) == ["vr"], "one whole model at a time"
 
 
 def test_a_run_on_ones_own_questions(own, tmp_path, start_run):

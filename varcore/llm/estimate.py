@@ -1,20 +1,25 @@
 """What a run will take before anything is spent: tokens and FLOPs of every stage, memory, disk and hours.
 
-Tokens and FLOPs follow from the settings and the mean lengths and are exact up to these.  Memory counts what must be
-there (weights, gradients, optimiser states, caches) and what is known to be kept (one activation a layer under gradient
-checkpointing, one chunk of logits).  Hours rest on two assumptions, both arguments: the share of the peak that
-large matrix products reach, and the share of the bandwidth that decoding reaches.
+Tokens and FLOPs follow from the settings and the mean lengths (`varcore.llm.planned`).  Memory counts what must be
+there (weights, gradients, optimiser states) and what a step holds beside it: one activation a layer under gradient
+checkpointing, the layer that is computed again, the logits of a chunk.  Hours rest on two assumptions, both arguments:
+the share of the peak that large matrix products reach, and the share of the bandwidth that decoding reaches.
+
+`benchmarks/estimates.py` sets all of it beside what tiny runs really take.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from varcore.llm.planned import Lengths, StageTokens, stage_tokens, trainings
+from varcore.llm.presets import Config
 from varcore.llm.scoring import LOGITS_AT_ONCE
 from varcore.llm.shapes import Shape
 
 GIB = 2**30
 BYTES = {"bfloat16": 2, "float32": 4}
+TEXT, ROW = 4, 200  # bytes of a prompt token's text; of names, flags, numbers and the ends of lists in a row
 
 
 @dataclass(frozen=True)
@@ -37,62 +42,47 @@ GPUS = {  # from NVIDIA's data sheets, SXM modules where there are several; with
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Mean tokens of a prompt, a trace and an answer, and the longest sequence that is sampled or trained on."""
+class StageEstimate(StageTokens):
+    """A stage's tokens, and what they cost: FLOPs, and hours on the GPUs asked about."""
 
-    prompt: float | int
-    trace: float | int
-    answer: float | int
-    longest: int
-
-
-@dataclass(frozen=True)
-class Workload:
-    """How often each thing is done in one round; `*_sequences` counts sequences times epochs."""
-
-    questions: int
-    prior_traces: int
-    posterior_traces: int
-    answers: int
-    initial_sequences: int
-    posterior_sequences: int
-    reasoner_sequences: int
-
-
-@dataclass(frozen=True)
-class StageEstimate:
-    """Tokens written one at a time, read in one pass, and trained on; FLOPs; hours on the GPUs asked about."""
-
-    name: str
-    sampled: float | int
-    read: float | int
-    trained: float | int
-    flops: float | int
-    hours: float | int
+    flops: float | int = 0
+    hours: float | int = 0
 
 
 @dataclass(frozen=True)
 class Memory:
-    """GiB on each GPU."""
+    """GiB on each GPU; `working`: the larger of what a backward pass and what a step of AdamW hold for a moment."""
 
     weights: float | int
     gradients: float | int
     optimizer: float | int
-    activations: float | int
+    working: float | int
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.working
 
 
-def flops_per_token(shape: Shape, context: float | int) -> float:
-    """Forward FLOPs of one token that sees `context` tokens: 2 per parameter, and 4 per attended position and width."""
-    return 2.0 * shape.parameters + 4.0 * shape.layers * shape.attention_width * context
+def flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
+    """Forward FLOPs of one token that sees `context` tokens: 2 per parameter, and 4 per attended position and width.
+
+    `adapter`: numbers of a LoRA adapter that the token passes as well.
+    """
+    return 2.0 * (shape.multiplied + adapter) + 4.0 * shape.layers * shape.attention_width * context
+
+
+def training_flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
+    """Forward, the gradient of the states, and that of the weights that learn: all of them, or an adapter's.
+
+    What gradient checkpointing computes a second time is not counted: it is part of the share of the peak.
+    """
+    frozen = 2.0 * shape.multiplied if adapter else 0.0
+    return 3 * flops_per_token(shape, context, adapter) - frozen
 
 
 def stages(
     shape: Shape,
-    work: Workload,
+    config: Config,
     lengths: Lengths,
     gpu: Gpu,
     *,
@@ -100,32 +90,23 @@ def stages(
     utilization: float | int = 0.4,
     decode_utilization: float | int = 0.5,
 ) -> list[StageEstimate]:
-    """Every stage of one round of Algorithm 1, in order.
+    """Every stage of a run of `config`, in order.
 
     Args:
         utilization: share of the peak that scoring and training reach.
         decode_utilization: share of the memory bandwidth that decoding reaches, at a batch that fills the memory.
+
+    Raises ValueError as `decode_rate` does.
     """
-    whole = lengths.prompt + lengths.trace + lengths.answer
-    prior, posterior = (work.questions * count for count in (work.prior_traces, work.posterior_traces))
-    asked = lengths.prompt + lengths.trace
-    table: list[tuple[str, float | int, float | int, float | int]] = [  # name, sampled, read, trained
-        ("init-reasoner", 0, 0, work.initial_sequences * whole),
-        ("sample-prior", prior * lengths.trace, work.questions * lengths.prompt, 0),
-        ("verify-prior", prior * work.answers * lengths.answer, prior * asked, 0),
-        ("train-posterior", 0, 0, work.posterior_sequences * (asked + lengths.answer)),
-        ("sample-posterior", posterior * lengths.trace, work.questions * (lengths.prompt + lengths.answer), 0),
-        ("score", 0, posterior * whole, 0),
-        ("verify", posterior * work.answers * lengths.answer, posterior * asked, 0),
-        ("train-reasoner", 0, 0, work.reasoner_sequences * whole),
-    ]
-    forward = flops_per_token(shape, whole / 2)  # the mean context of a causal model is half of the sequence
+    context = (lengths.prompt + lengths.trace + lengths.answer) / 2  # of a causal model's token on average
+    adapter = adapter_numbers(config, shape)
+    forward, training = (f(shape, context, adapter) for f in (flops_per_token, training_flops_per_token))
     rate = decode_rate(shape, lengths, gpu, decode_utilization)
     found = []
-    for name, sampled, read, trained in table:
-        flops = forward * (sampled + read + 3 * trained)  # backward costs two forward passes
-        dense = forward * (read + 3 * trained) / (gpu.tflops * 1e12 * utilization)
-        found.append(StageEstimate(name, sampled, read, trained, flops, (dense + sampled / rate) / gpus / 3600))
+    for tokens in stage_tokens(config, lengths):
+        dense = forward * tokens.read + training * tokens.trained
+        hours = (dense / (gpu.tflops * 1e12 * utilization) + tokens.sampled / rate) / gpus / 3600
+        found.append(StageEstimate(**vars(tokens), flops=dense + forward * tokens.sampled, hours=hours))
     return found
 
 
@@ -148,26 +129,55 @@ def decode_rate(shape: Shape, lengths: Lengths, gpu: Gpu, utilization: float | i
 
 
 def training_memory(
-    shape: Shape, tokens: int, *, dtype: str = "bfloat16", trained: int | None = None, gpus: int = 1
+    shape: Shape, tokens: int, *, dtype: str = "bfloat16", adapter: int = 0, adapters: int = 1, gpus: int = 1
 ) -> Memory:
     """Memory of one training step on `tokens` tokens at once, gradient checkpointing on.
 
     Args:
         dtype: of weights, gradients, AdamW's two states and activations.
-        trained: parameters that learn; None: all of them.  LoRA: `lora_parameters`.
-        gpus: FSDP shards weights, gradients and states over them; activations are each GPU's own.
+        adapter: numbers of the LoRA adapter that learns over a frozen base; 0: all weights of the model learn.
+        adapters: how many of them are held, one of which learns.  Of whole models one alone is held (`Models`).
+        gpus: FSDP shards weights, gradients and states over them, and keeps all of these in float32 where it computes
+            in bfloat16; activations are each GPU's own.
     """
-    size, learned = BYTES[dtype], shape.parameters if trained is None else trained
-    frozen = shape.parameters if trained is None else shape.parameters + trained
-    kept = tokens * shape.hidden * (shape.layers + 2)  # each layer's input, the final state and its gradient
-    layer = tokens * (8 * shape.hidden + 4 * shape.attention_width + 3 * shape.mlp)  # the one recomputed now
-    logits = 2 * 4 * min(LOGITS_AT_ONCE, tokens * shape.vocabulary)  # float32, and its gradient
+    learned = adapter or shape.parameters
+    held = shape.parameters + adapters * adapter
+    size = state_bytes(dtype, gpus) / gpus / GIB
+    step = size * learned * GIB  # AdamW on a GPU takes all parameters together, and roots of all of them
     return Memory(
-        weights=size * frozen / gpus / GIB,
-        gradients=size * learned / gpus / GIB,
-        optimizer=2 * size * learned / gpus / GIB,
-        activations=(size * (kept + layer) + logits) / GIB,
+        weights=size * held,
+        gradients=size * learned,
+        optimizer=2 * size * learned,
+        working=max(step, activation_bytes(shape, tokens, dtype=dtype, head_learns=not adapter)) / GIB,
     )
+
+
+def activation_bytes(shape: Shape, tokens: int, *, dtype: str, head_learns: bool) -> int:
+    """What a backward pass over `tokens` tokens holds beside weights and gradients, at most.
+
+    The states that checkpointing keeps, and the larger of the layer that is computed again and the logits; where the
+    head learns, its gradient, which is added up in float32.
+    """
+    size, half = BYTES[dtype], BYTES[dtype] < 4
+    kept = tokens * shape.hidden * (shape.layers + 3)  # each layer's input; final states, the chosen, their gradient
+    key = shape.kv_heads * shape.head_dim
+    layer = size * tokens * (7 * shape.hidden + 5 * (shape.attention_width + key) + 4 * shape.mlp)
+    if half:  # what the four norms of a layer hold in float32
+        layer += 4 * tokens * (2 * shape.hidden + shape.attention_width + key)
+    numbers = tokens * shape.vocabulary
+    logits = 4 * (3 * numbers if numbers <= LOGITS_AT_ONCE else 2 * LOGITS_AT_ONCE)  # chunks: this one and the last
+    head = (4 + (size if half else 0)) * shape.vocabulary * shape.hidden if head_learns else 0
+    return size * kept + head + max(layer, logits)
+
+
+def state_bytes(dtype: str, gpus: int) -> int:
+    """Bytes a parameter, a gradient and a state take: sharded ones are kept in float32, whatever is computed in."""
+    return BYTES["float32" if gpus > 1 else dtype]
+
+
+def adapter_numbers(config: Config, shape: Shape) -> int:
+    """Numbers of the adapter that each role is; 0 where every role is a whole model."""
+    return lora_parameters(shape, config.lora_rank) if config.lora_rank else 0
 
 
 def lora_parameters(shape: Shape, rank: int) -> int:
@@ -178,7 +188,47 @@ def lora_parameters(shape: Shape, rank: int) -> int:
     return shape.layers * rank * sum(a + b for a, b in pairs)
 
 
-def ledger_bytes(work: Workload, lengths: Lengths) -> float | int:
-    """Size of the ledger before compression: ids and two log-probabilities a token, and the answers."""
-    traces = work.questions * (work.prior_traces + work.posterior_traces)
-    return traces * (12 * lengths.trace + 4 * lengths.prompt * 2 + 8 * lengths.answer * (1 + work.answers))
+@dataclass(frozen=True)
+class Disk:
+    """Bytes in the run directory: the models of all roles, checkpoints of a training under way, ledger and samples."""
+
+    models: float | int
+    checkpoints: float | int
+    tables: float | int
+
+    @property
+    def total(self) -> float:
+        return self.models + self.checkpoints + self.tables
+
+
+def disk(config: Config, shape: Shape, lengths: Lengths, gpus: int = 1) -> Disk:
+    """At most, and before the tables are compressed.  A base that is there already is not copied."""
+    adapter = adapter_numbers(config, shape)
+    model = state_bytes(config.dtype, 1 if adapter else gpus) * (adapter or shape.parameters)
+    saves = max((part.steps - 1) // part.save_every for part in trainings(config).values())
+    return Disk(
+        models=model * len(trainings(config)),
+        checkpoints=3 * model * min(2, saves),  # weights and two states; the next is written beside the last
+        tables=table_bytes(config, lengths),
+    )
+
+
+def table_bytes(config: Config, lengths: Lengths) -> float:
+    """Ledger and evaluation before compression: ids, two log-probabilities a trace token, prompts, hint and answers.
+
+    And ROW bytes a row for all that does not grow with the lengths.
+    """
+    prompt, trace, answer = lengths.prompt, lengths.trace, lengths.answer
+    drawn = {"sample": 0.0, "evaluate": 0.0}
+    for stage in stage_tokens(config, lengths):
+        kind = stage.name.split("-")[0]
+        if kind in drawn:
+            drawn[kind] += stage.sampled / (trace if kind == "sample" else trace + answer)
+    row = (
+        12 * trace
+        + 4 * (2 * prompt + answer)
+        + 4 * answer * (3 + config.answers * lengths.closed)
+        + TEXT * prompt
+        + ROW
+    )
+    return drawn["sample"] * row + drawn["evaluate"] * (8 * (trace + answer) + TEXT * prompt + ROW)

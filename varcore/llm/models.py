@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,22 @@ from transformers import (
 from varcore.llm import processes, storage
 from varcore.llm.adapters import LoraSettings, SharedBase
 from varcore.llm.presets import Config
+from varcore.llm.shapes import shape_of
 from varcore.llm.templates import check_model
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
 
 
 class Models:
-    """Reads a role's model when it is first asked for, and keeps it.
+    """Reads a role's model when it is asked for.
 
-    With ``config.lora_rank`` every role but the base is an adapter, and `get` gives the same object each time, with
-    the adapter of the role that was asked for last.
+    Of whole models one is held at a time, the one that was asked for last: a GPU that has room for a training has no
+    room for the others beside it.  With ``config.lora_rank`` every role but the base is an adapter, and `get` gives
+    the same object each time, with the adapter of the role that was asked for last.
     """
 
     def __init__(self, folder: Path, config: Config, tokenizer: PreTrainedTokenizerBase):
         self.folder, self.config, self.tokenizer = folder, config, tokenizer
-        self.kept: dict[str, PreTrainedModel] = {}
+        self.held: dict[str, PreTrainedModel] = {}
         self.shared: SharedBase | None = None
 
     def path(self, role: str) -> Path | str:
@@ -53,14 +54,16 @@ class Models:
             return self._adapter(role)
         if self.shared is not None:
             return self.shared.base()
-        if role not in self.kept:
-            self.kept[role] = self._read(self.path(role))
-        return self.kept[role]
+        if role not in self.held:
+            self.held.clear()  # before the next one is read
+            self.held[role] = self._read(self.path(role))
+        return self.held[role]
 
     def begin(self, start: str, role: str, seed: int) -> PreTrainedModel:
-        """A model for `role` to be trained: a copy of `start`'s."""
+        """A model for `role` to be trained, with the weights of `start`, which stay in their own folder."""
         if not self.config.lora_rank:
-            return copy.deepcopy(self.get(start))
+            self.get(start)
+            return self.held.pop(start)
         if start != "base":
             self._adapter(start)
         return self._share().begin(role, None if start == "base" else start, seed)
@@ -74,7 +77,7 @@ class Models:
                 self.tokenizer.save_pretrained(place)
         processes.state().wait_for_everyone()
         if whole is None and not (self.config.lora_rank and role != "base"):
-            self.kept[role] = model
+            self.held = {role: model}
 
     def _write(self, role: str, model: PreTrainedModel, whole: dict[str, Any] | None, place: Path) -> None:
         if self.config.lora_rank and role != "base":
@@ -89,7 +92,9 @@ class Models:
         if self.config.lora_rank and role != "base":
             own = sum(p.numel() for p in self.get(role).parameters() if p.requires_grad)
             return self._share().num_base_parameters + own
-        return self.get(role).num_parameters()
+        if role in self.held:
+            return self.held[role].num_parameters()
+        return shape_of(AutoConfig.from_pretrained(self.path(role))).parameters  # without reading its weights
 
     def _adapter(self, role: str) -> PreTrainedModel:
         shared = self._share()
@@ -97,7 +102,7 @@ class Models:
 
     def _share(self) -> SharedBase:
         if self.shared is None:
-            base = self.kept.pop("base", None) or self._read(self.path("base"))
+            base = self.held.pop("base", None) or self._read(self.path("base"))
             settings = LoraSettings(self.config.lora_rank, 2 * self.config.lora_rank)
             self.shared = SharedBase(base, settings, self.config.model)
         return self.shared

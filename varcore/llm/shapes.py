@@ -29,6 +29,12 @@ class Shape:
     head_dim: int
     mlp: int
     vocabulary: int
+    tied: bool
+
+    @property
+    def multiplied(self) -> int:
+        """Parameters that every token is multiplied by: an input embedding of its own is only looked up."""
+        return self.parameters - (0 if self.tied else self.vocabulary * self.hidden)
 
     @property
     def attention_width(self) -> int:
@@ -79,4 +85,5 @@ def shape_of(config: PretrainedConfig) -> Shape:
         head_dim=config.head_dim,
         mlp=config.intermediate_size,
         vocabulary=config.vocab_size,
+        tied=config.tie_word_embeddings,
     )

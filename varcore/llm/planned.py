@@ -1,0 +1,91 @@
+"""Tokens of every stage of a run, from its settings and mean lengths: what compute.json will say, before the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from varcore.llm.algorithm import plan
+from varcore.llm.presets import Config
+from varcore.llm.training import TrainSettings
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a prompt, a trace and an answer, and the longest sequence that is sampled or trained on.
+
+    `closed`: share of the traces that come to their end; the others are as long as the limit, and nothing is drawn
+    after them.
+    """
+
+    prompt: float | int
+    trace: float | int
+    answer: float | int
+    longest: int
+    closed: float | int = 1
+
+
+@dataclass(frozen=True)
+class StageTokens:
+    """Tokens drawn one at a time, read in one pass (prompts, and sequences that are scored), and trained on."""
+
+    name: str
+    sampled: float | int = 0
+    read: float | int = 0
+    trained: float | int = 0
+
+
+def stage_tokens(config: Config, lengths: Lengths) -> list[StageTokens]:
+    """Every stage of `config`, in order.
+
+    Every prompt, trace and answer is taken to have its mean length, a worked trace that of a drawn one, a hint that of
+    an answer.
+    """
+    traces = {
+        "prior": config.prior_traces,
+        "posterior": config.posterior_traces,
+        # VR draws M + K traces a question and round, and rejection sampling as many; the first M are in "prior"
+        "extra": config.posterior_traces * config.rounds + config.prior_traces * (config.rounds - 1),
+    }
+    return [_tokens(config, lengths, traces, stage.name) for stage in plan(config)]
+
+
+def trainings(config: Config) -> dict[str, TrainSettings]:
+    """The settings of every training of a run, by its stage; each leaves one model.
+
+    A baseline of a run of several rounds is trained once, with as many steps as vr has in all rounds.
+    """
+    kinds = {"init-reasoner": config.initial, "train-posterior": config.posterior, "train-reasoner": config.reasoner}
+    kinds |= {} if config.model else {"base": config.base}
+    long = dataclasses.replace(config.reasoner, steps=config.reasoner.steps * config.rounds)
+    kinds |= {f"train-reasoner-{method}": long for method in set(config.methods) - {"vr", "accuracy"}}
+    names = [stage.name for stage in plan(config)]
+    return {name: kinds[kind] for name in names for kind in (_kind(name, kinds),) if kind is not None}
+
+
+def _kind(name: str, kinds: Iterable[str]) -> str | None:
+    return max((kind for kind in kinds if name.startswith(kind)), key=len, default=None)
+
+
+def _tokens(config: Config, lengths: Lengths, traces: dict[str, int], name: str) -> StageTokens:
+    kind, _, rest = name.partition("-")
+    source = "posterior" if kind in ("score", "verify") and rest.isdecimal() else rest.split("-")[0]
+    drawn = config.num_train * traces.get(source, 0)
+    asked, hint = lengths.prompt + lengths.trace, lengths.answer
+    if kind == "sample":
+        prompt = lengths.prompt + (hint if source == "posterior" else 0)
+        return StageTokens(name, drawn * lengths.trace, config.num_train * prompt)
+    if kind == "verify":
+        closed = drawn * lengths.closed
+        written = drawn * lengths.trace - (drawn - closed) * config.max_trace_tokens  # in those that come to their end
+        return StageTokens(name, closed * config.answers * lengths.answer, closed * lengths.prompt + written)
+    if kind == "score":
+        return StageTokens(name, read=drawn * (asked + lengths.closed * lengths.answer))
+    if kind == "evaluate":
+        samples = config.num_held_out * config.evaluation_samples
+        return StageTokens(name, samples * (lengths.trace + lengths.answer), config.num_held_out * lengths.prompt)
+    settings = trainings(config).get(name)
+    if settings is None:  # weigh, or a base that is there already
+        return StageTokens(name)
+    return StageTokens(name, trained=settings.steps * settings.batch_size * (asked + lengths.answer))
