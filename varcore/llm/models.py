@@ -90,7 +90,7 @@ class Models:
         """Forget every model, so that the device is free; `get` and `begin` read again what they need."""
         self.kept.clear()
         self.shared = None
-        gc.collect()  # a model and what trained it hold each other
+        gc.collect()  # mixed precision leaves a trained model in a cycle: accelerate wraps its forward
         torch.cuda.empty_cache()
 
     def num_parameters(self, role: str) -> int:

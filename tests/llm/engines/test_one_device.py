@@ -19,8 +19,6 @@ from varcore.llm.adapters import LoraSettings, SharedBase
 from varcore.llm.models import Models
 from varcore.llm.sampling import Sampler, TransformersSampler
 
-PI0, Q1, VR = "pi0", "q1", "vr"
-
 
 class Twin:
     """Stands for an engine: the model saved in a folder, and adapters over it."""
@@ -81,7 +79,7 @@ def device(monkeypatch) -> Device:
     monkeypatch.setattr(algorithm, "check_engine", lambda config, servers: None)
     monkeypatch.setattr(workbench, "open_engine", device.open)
     monkeypatch.setattr(workbench, "close_engine", device.close)
-    monkeypatch.setattr(workbench, "VLLMSampler", lambda engine, **settings: device.sampler(engine, **settings))
+    monkeypatch.setattr(workbench, "VLLMSampler", device.sampler)
     monkeypatch.setattr(Models, "_read", lambda self, path: (device.read(path), read(self, path))[1])
     return device
 
