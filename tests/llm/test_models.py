@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import weakref
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
 from varcore.llm import algorithm, storage
 from varcore.llm.models import Models
@@ -134,6 +137,52 @@ def test_an_adapter_run_that_was_stopped_goes_on(tmp_path, start_run, read_run, 
     assert first.keys() == second.keys()
     for name in first:
         assert first[name] == second[name], name
+
+
+def untie(model):
+    model.config.tie_word_embeddings = False
+    return AutoModelForCausalLM.from_config(model.config)
+
+
+@pytest.mark.parametrize(
+    ("make", "shards"), [(lambda m: m, 1), (untie, 1), (untie, 4)], ids=["tied", "untied", "sharded"]
+)
+def test_parameters_are_counted_without_reading_weights(
+    tmp_path, make_model, miniature, tokenizer, monkeypatch, make, shards
+):
+    model = make(make_model())
+    model.save_pretrained(tmp_path / "pi0", max_shard_size="100GB" if shards == 1 else "50KB")
+    assert len(list((tmp_path / "pi0").glob("*.safetensors"))) >= shards
+    expected = sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(Models, "_read", None)
+    assert storage.count_numbers(tmp_path / "pi0") == expected
+    assert Models(tmp_path, miniature(), tokenizer).num_parameters("pi0") == expected == model.num_parameters()
+
+
+def test_a_tied_head_that_its_file_holds_too_counts_once(tmp_path, make_model, miniature, tokenizer):
+    """As published files may have it."""
+    model = make_model()
+    model.save_pretrained(tmp_path)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    embedding = model.get_input_embeddings().weight.numel()
+    assert storage.count_numbers(tmp_path) == model.num_parameters() + embedding
+    models = Models(tmp_path, miniature(model=str(tmp_path), lora_rank=2), tokenizer)
+    assert models.num_parameters("base") == models.get("base").num_parameters() == model.num_parameters()
+
+
+def test_a_released_model_is_gone_and_read_again(tmp_path, make_model, miniature, tokenizer):
+    models = Models(tmp_path, miniature(lora_rank=2), tokenizer)
+    models.save("base", make_model())
+    models.save("pi0", models.begin("base", "pi0", 0))
+    pi0 = models.get("pi0")
+    held = weakref.ref(pi0)
+    before = score(pi0, [((1, 2), (3, 4))])
+    pi0.register_forward_hook(lambda *_, pi0=pi0: None)  # a cycle, as training in mixed precision makes one
+    del pi0
+    models.release()
+    assert held() is None
+    assert score(models.get("pi0"), [((1, 2), (3, 4))]) == before
 
 
 def test_models_that_do_not_fit_are_refused(own, tmp_path, miniature):

@@ -43,7 +43,6 @@ class SharedBase:
         self.model, self.settings = base.requires_grad_(False), settings
         self.model.name_or_path = name
         self.roles: list[str] = []
-        self.num_base_parameters = base.num_parameters()
 
     def base(self) -> PreTrainedModel:
         """The model without any adapter."""

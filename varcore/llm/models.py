@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import (
 from varcore.llm import processes, storage
 from varcore.llm.adapters import LoraSettings, SharedBase
 from varcore.llm.presets import Config
-from varcore.llm.shapes import shape_of
+from varcore.llm.shapes import num_parameters
 from varcore.llm.templates import check_model
 from varcore.llm.tiny import tiny_qwen3, tiny_tokenizer
 
@@ -55,7 +56,7 @@ class Models:
         if self.shared is not None:
             return self.shared.base()
         if role not in self.held:
-            self.held.clear()  # before the next one is read
+            self.release()  # before the next one is read
             self.held[role] = self._read(self.path(role))
         return self.held[role]
 
@@ -87,14 +88,18 @@ class Models:
         else:
             model.save_pretrained(place, state_dict=whole)
 
+    def release(self) -> None:
+        """Forget every model, so that the device is free; `get` and `begin` read again what they need."""
+        self.held.clear()
+        self.shared = None
+        gc.collect()  # mixed precision leaves a trained model in a cycle: accelerate wraps its forward
+        torch.cuda.empty_cache()
+
     def num_parameters(self, role: str) -> int:
-        """Parameters that a token of this role passes: the base's and its own adapter's."""
-        if self.config.lora_rank and role != "base":
-            own = sum(p.numel() for p in self.get(role).parameters() if p.requires_grad)
-            return self._share().num_base_parameters + own
-        if role in self.held:
-            return self.held[role].num_parameters()
-        return shape_of(AutoConfig.from_pretrained(self.path(role))).parameters  # without reading its weights
+        """Parameters that a token of this role passes: the base's and its own adapter's.  No weights are read."""
+        adapter = self.files(role)[1]
+        whole = num_parameters(_config(self.path("base" if adapter else role)))
+        return whole + (storage.count_numbers(adapter) if adapter else 0)
 
     def _adapter(self, role: str) -> PreTrainedModel:
         shared = self._share()
@@ -122,13 +127,17 @@ def read_config(config: Config) -> PreTrainedConfig:
     """The shape of a run's base model.  ValueError if it cannot be read, or is a folder without safetensors."""
     if not config.model:
         return tiny_qwen3(len(tiny_tokenizer()), seed=0).config
-    folder = Path(config.model)
+    return _config(config.model).get_text_config()
+
+
+def _config(path: Path | str) -> PreTrainedConfig:
+    folder = Path(path)
     try:
         if folder.is_dir() and not list(folder.glob("*.safetensors")):
             raise FileNotFoundError("it has no file of safetensors")
-        return AutoConfig.from_pretrained(config.model, trust_remote_code=False).get_text_config()
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except OSError as error:
-        raise _unreadable(config.model, error) from error
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path | str, error: OSError) -> ValueError:

@@ -72,12 +72,16 @@ def local_config(folder: Path) -> PretrainedConfig:
         raise ValueError(f"{folder} has no model configuration ({error}). Name a folder with a config.json.") from error
 
 
+def num_parameters(config: PretrainedConfig) -> int:
+    """Of the model that `config` describes, tied weights once; nothing is allocated."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config).num_parameters()
+
+
 def shape_of(config: PretrainedConfig) -> Shape:
     """Counts of the model that `config` describes; nothing is allocated."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
     return Shape(
-        parameters=model.num_parameters(),
+        parameters=num_parameters(config),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,

@@ -231,12 +231,12 @@ def _train(
 ) -> tuple[Cost, Metrics]:
     """Train `role` from another role's model, or from a model that is none's."""
     seed = stream_seed(bench.config.seed, "train", role)
-    model = bench.models.begin(start, role, seed) if isinstance(start, str) else start
+    model = bench.begin(start, role, seed)
     checkpoints = bench.run.path / "models" / f"{role}-unfinished"
     advance = bench.reporter.begin(settings.steps, "steps")
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
-    bench.save_model(role, model)
+    bench.models.save(role, model)
     if processes.state().is_main_process:
         shutil.rmtree(checkpoints, ignore_errors=True)
     curve = [

@@ -34,7 +34,11 @@ OWN = {f"own-{kind}": kind for kind in ("mathematics", "choice", "exact")}  # co
 
 @dataclass
 class Workbench:
-    """What every stage needs: the run directory, the task's questions, the template, models by role."""
+    """What every stage needs: the run directory, the task's questions, the template, models by role.
+
+    A vLLM engine and models of this process never share the device: whoever asks for one ends the other.  So no stage
+    holds a model while it samples.
+    """
 
     run: RunDirectory
     reporter: Reporter
@@ -51,12 +55,13 @@ class Workbench:
 
     def model(self, role: str) -> PreTrainedModel:
         """The model of a role ("base", "pi0", "q1", "vr", ...), read from the run directory and kept."""
+        self._end_engine()
         return self.models.get(role)
 
-    def save_model(self, role: str, model: PreTrainedModel) -> None:
-        self.models.save(role, model)
-        if self.vllm and self.models.files(role) == (self.vllm[0], None):  # it holds the old weights
-            self._end_engine()
+    def begin(self, start: str | PreTrainedModel, role: str, seed: int) -> PreTrainedModel:
+        """A model for `role` to be trained: a copy of the role `start`'s, or `start` itself if it is no role's."""
+        self._end_engine()
+        return self.models.begin(start, role, seed) if isinstance(start, str) else start
 
     def shard_paths(self, round_: int, source: str) -> list[Path]:
         count = -(-len(self.train) // self.config.shard_questions)
@@ -98,9 +103,10 @@ class Workbench:
         self.vllm = None
 
     def _engine(self, model: str) -> Any:
-        """One engine at a time: each takes most of a GPU's memory."""
+        """One engine at a time, and no model beside it: it takes most of a GPU's memory."""
         if self.vllm is None or self.vllm[0] != model:
             self._end_engine()
+            self.models.release()
             self.vllm = model, open_engine(model, lora_rank=self.config.lora_rank, dtype=self.config.dtype)
         return self.vllm[1]
 

@@ -66,15 +66,19 @@ def test_a_run_whose_server_is_missing_stops_with_the_command_and_goes_on_elsewh
     assert all(len(server.bodies) >= 16 for server in serving), "8 questions, 2 samples each"
 
 
-def test_a_model_that_is_trained_again_is_not_drawn_from_the_old_engine(open_bench, make_model, monkeypatch):
+@pytest.mark.parametrize("ask", ["model", "train a copy", "train a new one"])
+def test_whoever_asks_for_a_model_ends_the_engine(open_bench, make_model, monkeypatch, ask):
     closed = []
     monkeypatch.setattr(workbench, "close_engine", closed.append)
     bench = open_bench()
+    bench.models.save("pi0", make_model())
     bench.vllm = (bench.models.files("pi0")[0], "engine")
-    bench.save_model("q1", make_model())
-    assert closed == []
-    assert bench.vllm is not None
-    bench.save_model("pi0", make_model())
+    bench.models.num_parameters("pi0")
+    assert closed == [], "counting asks for none"
+    if ask == "model":
+        bench.model("pi0")
+    else:
+        bench.begin("pi0" if ask == "train a copy" else make_model(1), "q1", 0)
     assert (closed, bench.vllm) == (["engine"], None)
 
 
