@@ -34,7 +34,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from varcore.llm import algorithm, estimate, presets, storage
+from varcore.llm import algorithm, estimate, presets, shapes, storage
 from varcore.llm.adapters import LoraSettings, SharedBase
 from varcore.llm.estimate import GIB, Gpu
 from varcore.llm.planned import Lengths, trainings
@@ -162,7 +162,7 @@ def of_one_step(config: Config) -> Iterator[Row]:
     model.set_attn_implementation("eager")  # its products are counted, all pairs of positions; fused attention is not
     with FlopCounterMode(display=False) as counter:
         response_log_probs(model, [(example.prompt, example.response)]).sum().backward()
-    flops = TOKENS * estimate.training_flops_per_token(shape, TOKENS, adapter)
+    flops = TOKENS * shapes.training_flops_per_token(shape, TOKENS, adapter)
     yield Row("one training pass: FLOPs, counted", flops, counter.get_total_flops())
 
 

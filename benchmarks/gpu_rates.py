@@ -23,8 +23,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from varcore.llm import scoring
-from varcore.llm.estimate import flops_per_token
-from varcore.llm.shapes import qwen3_config, shape_of
+from varcore.llm.shapes import flops_per_token, qwen3_config, shape_of
 from varcore.llm.templates import Ids
 from varcore.llm.training import Example, TrainSettings, finetune
 

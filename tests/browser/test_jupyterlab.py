@@ -122,6 +122,31 @@ def test_06_draws_the_weights_of_the_group_size_ddof_and_eps_that_are_chosen(les
     explorer.keep("group-size-16")
 
 
+@lesson("07")
+def test_07_draws_q_after_the_chosen_step_beside_the_enumerated_posterior(lesson):
+    explorer = lesson.explorer("live(step_picture")
+    shown = lesson.ask("shown.tolist()")
+    joint = tensor(lesson.ask("(log_pi[0].exp() * log_a[0].exp()).tolist()"))
+    posterior = (joint / joint.sum())[shown].tolist()
+
+    def agree(step: int) -> None:
+        runs = f"[paths['copies', name][:, when.index({step}), 0].exp().tolist() for name in LOSSES]"
+        for index, q in enumerate(lesson.ask(runs)):
+            explorer.expect(index, "x", tensor(q).mean(0)[shown].tolist())
+        explorer.expect(2, "x", posterior)
+
+    agree(20)
+    for expected in (25, 30):
+        assert int(explorer.push("step")) == expected
+        agree(expected)
+    explorer.keep("step-30")
+    explorer.push("step", "Home")
+    agree(0)
+    copied = lesson.ask("names.index('3 + 3 .')")
+    forward, reverse, truth = (bars["x"][shown.index(copied)] for bars in explorer.drawn())
+    assert forward == reverse > 0.9 > 0.5 > truth  # both begin as copies of the hint
+
+
 @lesson("11")
 def test_11_draws_the_gain_of_choosing_for_the_number_of_questions_that_is_chosen(lesson):
     explorer = lesson.explorer("live(illusion")

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3ForCausalLM
 
-from varcore.llm import estimate
+from varcore.llm import estimate, shapes
 from varcore.llm.estimate import GPUS
 from varcore.llm.planned import Lengths
 from varcore.llm.presets import override, preset
@@ -49,7 +49,7 @@ def test_flops_are_those_that_torch_counts(tied):
         model(input_ids=torch.zeros(2, length, dtype=torch.long))
     counted = counter.get_total_flops() / (2 * length)
     # torch counts every pair of positions; a causal model needs, and the estimate counts, those before the token
-    assert estimate.flops_per_token(shape_of(config), length) == pytest.approx(counted, rel=0.01)
+    assert shapes.flops_per_token(shape_of(config), length) == pytest.approx(counted, rel=0.01)
 
 
 def test_lora_parameters_are_those_of_peft(shape):
@@ -96,7 +96,7 @@ def test_checkpointing_keeps_one_state_a_layer():
 
 def test_flops_and_hours_of_the_stages_by_hand(shape):
     found = {stage.name: stage for stage in estimate.stages(shape, CONFIG, LENGTHS, GPUS["h100"])}
-    forward = estimate.flops_per_token(shape, 65)
+    forward = shapes.flops_per_token(shape, 65)
     assert found["train-reasoner-vr"].flops == pytest.approx(3 * forward * 400 * 32 * 130)
     assert found["score-1"].hours == pytest.approx(forward * 800 * 130 / (989e12 * 0.4) / 3600)
     twice = {stage.name: stage for stage in estimate.stages(shape, CONFIG, LENGTHS, GPUS["h100"], gpus=2)}
@@ -107,10 +107,10 @@ def test_frozen_weights_have_no_gradient_of_their_own(shape):
     """4 FLOPs a number that is passed, 2 a number that learns; attention's products have no weights."""
     adapter, attention = estimate.lora_parameters(shape, 4), 4 * shape.layers * shape.attention_width * 50
     expected = 4 * (shape.parameters + adapter) + 2 * adapter + 3 * attention
-    assert estimate.training_flops_per_token(shape, 50, adapter) == expected
-    assert estimate.training_flops_per_token(shape, 50) == 6 * shape.parameters + 3 * attention
+    assert shapes.training_flops_per_token(shape, 50, adapter) == expected
+    assert shapes.training_flops_per_token(shape, 50) == 6 * shape.parameters + 3 * attention
     found = {s.name: s for s in estimate.stages(shape, override(CONFIG, {"lora_rank": 4}), LENGTHS, GPUS["h100"])}
-    per_token = estimate.training_flops_per_token(shape, 65, adapter)
+    per_token = shapes.training_flops_per_token(shape, 65, adapter)
     assert found["train-reasoner-vr"].flops == pytest.approx(per_token * 400 * 32 * 130)
 
 

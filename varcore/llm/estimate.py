@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from varcore.llm.planned import Lengths, StageTokens, stage_tokens, trainings
 from varcore.llm.presets import Config
 from varcore.llm.scoring import LOGITS_AT_ONCE
-from varcore.llm.shapes import Shape
+from varcore.llm.shapes import Shape, flops_per_token, training_flops_per_token
 
 GIB = 2**30
 BYTES = {"bfloat16": 2, "float32": 4}
@@ -61,23 +61,6 @@ class Memory:
     @property
     def total(self) -> float:
         return self.weights + self.gradients + self.optimizer + self.working
-
-
-def flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
-    """Forward FLOPs of one token that sees `context` tokens: 2 per parameter, and 4 per attended position and width.
-
-    `adapter`: numbers of a LoRA adapter that the token passes as well.
-    """
-    return 2.0 * (shape.multiplied + adapter) + 4.0 * shape.layers * shape.attention_width * context
-
-
-def training_flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
-    """Forward, the gradient of the states, and that of the weights that learn: all of them, or an adapter's.
-
-    What gradient checkpointing computes a second time is not counted: it is part of the share of the peak.
-    """
-    frozen = 2.0 * shape.multiplied if adapter else 0.0
-    return 3 * flops_per_token(shape, context, adapter) - frozen
 
 
 def stages(

@@ -1,4 +1,4 @@
-"""The Qwen3 models by name, as configurations: what can be known of a model before its weights are there."""
+"""The Qwen3 models by name, as configurations: what can be known of a model before its weights are there, and its FLOPs.
 
 from __future__ import annotations
 
@@ -91,3 +91,20 @@ def shape_of(config: PretrainedConfig) -> Shape:
         vocabulary=config.vocab_size,
         tied=config.tie_word_embeddings,
     )
+
+
+def flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
+    """Forward FLOPs of one token that sees `context` tokens: 2 per parameter, and 4 per attended position and width.
+
+    `adapter`: numbers of a LoRA adapter that the token passes as well.
+    """
+    return 2.0 * (shape.multiplied + adapter) + 4.0 * shape.layers * shape.attention_width * context
+
+
+def training_flops_per_token(shape: Shape, context: float | int, adapter: int = 0) -> float:
+    """Forward, the gradient of the states, and that of the weights that learn: all of them, or an adapter's.
+
+    What gradient checkpointing computes a second time is not counted: it is part of the share of the peak.
+    """
+    frozen = 2.0 * shape.multiplied if adapter else 0.0
+    return 3 * flops_per_token(shape, context, adapter) - frozen
