@@ -1,4 +1,4 @@
-"""The Qwen3 models by name, as configurations: what can be known of a model before its weights are there, and its FLOPs.
+"""The Qwen3 models by name, as configurations: what is known of a model, and of its FLOPs, before its weights are there."""
 
 from __future__ import annotations
 
