@@ -1,4 +1,4 @@
-"""The Qwen3 models by name, as configurations: what is known of a model, and of its FLOPs, before its weights are there."""
+"""The Qwen3 models by name, as configurations: what is known before weights are there, FLOPs among it."""
 
 from __future__ import annotations
 
