@@ -1,0 +1,8 @@
+"""The tokenizer of tutorial 5, and the ids of its markers."""
+
+from varcore.llm.tiny import END_HINT, END_THINK, HINT, IM_END, THINK, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+THINK_ID, CLOSE_ID, HINT_ID, END_HINT_ID, END_ID = TOKENIZER.convert_tokens_to_ids(
+    [THINK, END_THINK, HINT, END_HINT, IM_END]
+)
