@@ -13,15 +13,15 @@ def cases(generator):
     def draw(questions, traces, **settings):
         return random_rows(generator, questions, traces, **settings)
 
-    mixed = draw(3, 4)
+    mixed = draw(2, 4)
     mixed[1], mixed[6] = wrong(mixed[1]), unclosed(mixed[6])
     return [
-        Case("two questions of six traces, gate at -1", (draw(2, 6), 1.0, -1.0)),
-        Case("three questions of five traces, exponent None, gate at -0.8", (draw(3, 5), None, -0.8)),
+        Case("two questions of five traces, gate at -1", (draw(2, 5), 1.0, -1.0)),
+        Case("three questions of three traces, exponent None, gate at -0.8", (draw(3, 3), None, -0.8)),
         Case("traces that are wrong or were cut", (mixed, 0.0, -1.2)),
-        Case("a gate at +0.2", (draw(2, 12, most_tokens=3), 1.0, 0.2)),
-        Case("a gate so high that nothing passes", (draw(2, 3), 1.0, 20.0)),
-        Case("no gate, the threshold is -inf", (draw(2, 3), 1.0, -math.inf)),
+        Case("a gate at +0.2", (draw(2, 6, most_tokens=2), 1.0, 0.2)),
+        Case("a gate so high that nothing passes", (draw(2, 2), 1.0, 20.0)),
+        Case("no gate, the threshold is -inf", (draw(2, 2), 1.0, -math.inf)),
     ]
 
 

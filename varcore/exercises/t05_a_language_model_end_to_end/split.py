@@ -115,14 +115,6 @@ def never_steps_back(ids, close):
     return ids, ()
 
 
-def end_missed(ids, close):
-    """a marker at the very end is missed. Python's ranges stop one before their end."""
-    for start in range(len(ids) - len(close)):
-        if ids[start : start + len(close)] == close:
-            return ids[: start + len(close)], ids[start + len(close) :]
-    return ids, ()
-
-
 def digits(ids, close):
     """it looks for the marker in a text of digits. `1 2` stands in the text `31 12`, but no such ids: compare ids."""
     text, marker = " ".join(map(str, ids)), " ".join(map(str, close))
@@ -156,7 +148,6 @@ TASK = Task(
         first_id_alone,
         last_id_alone,
         never_steps_back,
-        end_missed,
         digits,
     ),
     library="varcore.llm.templates.Template.split",

@@ -40,9 +40,9 @@ def _missed(right, blurted):
         return "it blurts more than at the start. The sign? Or are the weights upside down?"
     if blurted > 0.66:
         return (
-            "it blurts nearly as often as at the start. Print the weights of one question: a blurted trace copies the "
-            "hint, so its answer is right. What is known of a trace, other than its verdicts, that tells it from an "
-            "honest one?"
+            "it still blurts about as often as at the start. Print the weights of one question: a blurted trace "
+            "copies the hint, so its answer is right. What is known of a trace, other than its verdicts, that tells "
+            "it from an honest one?"
         )
     if blurted > 0.46:
         return (
@@ -118,8 +118,9 @@ def _trained(model, rows, rule, loss_of=dr_sft_loss, rate=4e-3, steps=50):
 
 
 def accuracy_alone(model, rows):
-    """it blurts nearly as often as at the start. Print the weights of one question: a blurted trace copies the hint,
-    so its answer is right. What is known of a trace, other than its verdicts, that tells it from an honest one?"""
+    """it still blurts about as often as at the start. Print the weights of one question: a blurted trace copies the
+    hint, so its answer is right. What is known of a trace, other than its verdicts, that tells it from an honest
+    one?"""
     return _trained(model, rows, lambda rows: weights(rows, 0.0))
 
 

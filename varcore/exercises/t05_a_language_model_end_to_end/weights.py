@@ -12,18 +12,18 @@ def cases(generator):
     def draw(questions, traces, **settings):
         return random_rows(generator, questions, traces, **settings)
 
-    mixed = draw(3, 4)
+    mixed = draw(2, 4)
     mixed[1], mixed[6], mixed[7] = wrong(mixed[1]), wrong(mixed[6]), unclosed(mixed[7])
-    hopeless = draw(3, 3)
-    hopeless[3:6] = wrong(hopeless[3]), unclosed(hopeless[4]), wrong(hopeless[5])
+    hopeless = draw(2, 3)
+    hopeless[3:] = wrong(hopeless[3]), unclosed(hopeless[4]), wrong(hopeless[5])
     return [
         Case("three traces of one question, exponent 1", (draw(1, 3), 1.0)),
-        Case("two questions, exponent 1", (draw(2, 4), 1.0)),
-        Case("three questions, exponent None", (draw(3, 4), None)),
+        Case("two questions, exponent 1", (draw(2, 3), 1.0)),
+        Case("three questions, exponent None", (draw(3, 2), None)),
         Case("traces that are wrong or were cut", (mixed, None)),
-        Case("exponent 0", (draw(2, 3), 0.0)),
-        Case("traces near -2000 nats", (draw(2, 3, shift=-400.0), 1.0)),
-        Case("traces that q likes by hundreds of nats more", (draw(2, 3, apart=300.0), 1.0)),
+        Case("exponent 0", (draw(2, 2), 0.0)),
+        Case("traces near -2000 nats", (draw(1, 3, shift=-400.0), 1.0)),
+        Case("traces that q likes by hundreds of nats more", (draw(1, 3, apart=300.0), 1.0)),
         Case("a question without a right answer", (hopeless, 1.0)),
     ]
 

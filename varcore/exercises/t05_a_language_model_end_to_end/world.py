@@ -108,19 +108,18 @@ def draw_ledger(questions, prompts, sample, ledger_row):
 
     A row also holds `question_id` and `right_answer`, the ids of the right answer.
     """
+    pi, q = reasoner(), helper()
     pairs = [prompts(*question) for question in questions for _ in range(TRACES)]
-    drawn = sample(helper(), [hinted for _, hinted in pairs], range(len(pairs)), 1.0, MOST_TRACE_TOKENS, CLOSE_ID)
+    drawn = sample(q, [hinted for _, hinted in pairs], range(len(pairs)), 1.0, MOST_TRACE_TOKENS, CLOSE_ID)
     traces = [ids for ids, _ in drawn]
-    answers = [
-        _answers(reasoner(), [prompt + z for (prompt, _), z in zip(pairs, traces, strict=True)], n)
-        for n in range(ANSWERS)
-    ]
+    before = [prompt + trace for (prompt, _), trace in zip(pairs, traces, strict=True)]
+    answers = [_answers(pi, before, seed) for seed in range(ANSWERS)]
     rows = []
     for n, ((prompt, hinted), trace) in enumerate(zip(pairs, traces, strict=True)):
         question, right = questions[n // TRACES]
         right_answer = (*ids_of(right), END_ID)
-        verdicts = ["right" if drawn[n] == right_answer else "wrong" for drawn in answers if drawn[n]]
-        row = ledger_row(reasoner(), helper(), prompt, hinted, trace, verdicts, CLOSE_ID, 1.0)
+        verdicts = ["right" if given[n] == right_answer else "wrong" for given in answers if given[n]]
+        row = ledger_row(pi, q, prompt, hinted, trace, verdicts, CLOSE_ID, 1.0)
         rows.append({"question_id": question, **row, "right_answer": right_answer})
     return rows
 
@@ -146,5 +145,5 @@ def tried(model, questions, seed):
     sampler = TransformersSampler(model, temperature=1.0, max_tokens=MOST_TRACE_TOKENS, stop=(CLOSE_ID,))
     traces = [one.ids for one in sampler.sample([Request(prompt, seed + n) for n, prompt in enumerate(asked)])]
     answers = _answers(model, [prompt + trace for prompt, trace in zip(asked, traces, strict=True)], seed)
-    right = [ids == (*ids_of(right), END_ID) for ids, (_, right) in zip(answers, questions, strict=True)]
+    right = [ids == (*ids_of(wanted), END_ID) for ids, (_, wanted) in zip(answers, questions, strict=True)]
     return sum(right) / len(right), sum(trace[:1] == ids_of("OK") for trace in traces) / len(traces)
