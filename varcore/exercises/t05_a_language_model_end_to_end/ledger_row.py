@@ -22,7 +22,6 @@ def cases(generator):
         Case("a closed trace with four answers", arguments((*thought(4), CLOSE), ["right", "wrong"] * 2, 1.0)),
         Case("answers that are right, wrong, unparsed or out of time", arguments((*thought(3), CLOSE), mixed, 0.7)),
         Case("a trace that was cut", arguments(thought(6), [], 0.7)),
-        Case("a trace that is nothing but its end", arguments((CLOSE,), ["wrong", "wrong"], 1.4)),
     ]
 
 
