@@ -1,6 +1,6 @@
 """Library functions of tutorial 5 that take other arguments than the task's."""
 
-from types import SimpleNamespace
+import copy
 
 import torch
 from torch import Tensor
@@ -14,6 +14,12 @@ from varcore.llm.training import dr_sft_loss
 from varcore.llm.weighing import WeightRule, weigh
 
 TEMPLATE = Template(TOKENIZER, Markers())
+
+
+def cut(ids, close):
+    template = copy.copy(TEMPLATE)
+    template.trace_close = close
+    return template.split(ids)
 
 
 def sampled(model, prompts, seeds, temperature, max_tokens, stop):
@@ -35,7 +41,7 @@ LANGUAGE_MODEL = {
         TEMPLATE.prompt(question),
         TEMPLATE.hinted_prompt(question, hint),
     ),
-    "varcore.llm.templates.Template.split": lambda ids, close: Template.split(SimpleNamespace(trace_close=close), ids),
+    "varcore.llm.templates.Template.split": cut,
     "varcore.llm.scoring.response_log_probs": lambda model, rows, temperature: response_log_probs(
         model, rows, temperature=temperature
     ),

@@ -44,7 +44,7 @@ def test_numbers_are_those_that_the_sampler_draws_with():
     """Nearly equal chances everywhere: with another u, a token would be another one."""
     model = reasoner()
     with torch.no_grad():
-        model.get_input_embeddings().weight.zero_()
+        model.model.embed_tokens.weight.zero_()
     sampler = TransformersSampler(model, temperature=1.0, max_tokens=3, stop=(0,))
     vocabulary = model.config.vocab_size
     for seed in range(5):

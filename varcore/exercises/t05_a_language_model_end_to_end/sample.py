@@ -10,7 +10,7 @@ from varcore.exercises.task import Case, Task
 def cases(generator):
     model = small_qwen3(generator)
     with torch.no_grad():  # the closing marker is drawn about every fourth token
-        model.get_input_embeddings().weight[CLOSE] *= 2
+        model.model.embed_tokens.weight[CLOSE] *= 2
 
     def arguments(rows, length, temperature, max_tokens):
         prompts = [some_ids(generator, length) for _ in range(rows)]
@@ -188,6 +188,12 @@ def summed(model, prompts, seeds, temperature, max_tokens, stop):
     return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.sum()))
 
 
+def lists(model, prompts, seeds, temperature, max_tokens, stop):
+    """the ids of a row come in a list; the spec asks for a tuple, which can be joined to a prompt."""
+    rows = sample(model, prompts, seeds, temperature, max_tokens, stop)
+    return _with(rows, lambda ids, logs: (list(ids), logs))
+
+
 def graph_kept(model, prompts, seeds, temperature, max_tokens, stop):
     """the samples are right, but their log-probabilities hold on to the model's gradient, and so to its memory. Draw
     inside `with torch.no_grad():`."""
@@ -231,6 +237,7 @@ TASK = Task(
         all_stop_at_once,
         with_prompt,
         summed,
+        lists,
         graph_kept,
     ),
     library="varcore.llm.sampling.TransformersSampler",

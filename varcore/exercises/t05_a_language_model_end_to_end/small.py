@@ -23,8 +23,8 @@ def small_qwen3(generator):
         for parameter in model.parameters():
             drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
             parameter.copy_(drawn * parameter.shape[-1] ** -0.5 if parameter.ndim == 2 else 1 + 0.2 * drawn)
-        model.get_input_embeddings().weight *= 1.5  # so that next tokens differ well in probability
-    model.__deepcopy__ = lambda memo: model  # checks copy arguments for every call; this takes longer than the call
+        model.model.embed_tokens.weight.mul_(1.5)  # so that next tokens differ well in probability
+    object.__setattr__(model, "__deepcopy__", lambda memo: model)  # a check copies for every call: longer than the call
     return model
 
 
