@@ -14,13 +14,14 @@ def random_row(generator, question, shift=0.0, most_tokens=7, apart=1.0):
     """A closed trace of two to seven tokens with at least one right answer out of two to six."""
     length = int(torch.randint(2, most_tokens + 1, (), generator=generator))
     answers = int(torch.randint(2, 7, (), generator=generator))
-    log_pi = log_probs(generator, length)
+    log_pi = log_probs(generator, length) + shift
+    log_q = log_pi - apart * torch.randn(length, generator=generator, dtype=torch.float64)
     return {
         "question_id": question,
         "trace_ids": tuple(torch.randint(2, 40, (length,), generator=generator).tolist()),
         "closed": True,
-        "log_pi": log_pi + shift,
-        "log_q": log_pi - apart * torch.randn(length, generator=generator, dtype=torch.float64) + shift,
+        "log_pi": log_pi.float().double(),  # as a ledger would have kept it
+        "log_q": log_q.float().double(),
         "num_correct": int(torch.randint(1, answers + 1, (), generator=generator)),
         "num_answers": answers,
     }

@@ -67,13 +67,12 @@ def with_cache(model, prompts, seeds, temperature, max_tokens, stop):
     return found
 
 
-@torch.no_grad()
 def row_by_row(model, prompts, seeds, temperature, max_tokens, stop):
     found = []
     for prompt, seed in zip(prompts, seeds, strict=True):
         drawn, logs = [], []
         while len(drawn) < max_tokens and stop not in drawn:
-            logits = model(input_ids=torch.tensor([[*prompt, *drawn]])).logits[0, -1]
+            logits = model(input_ids=torch.tensor([[*prompt, *drawn]])).logits[0, -1].detach()
             chances = torch.softmax(logits / temperature, -1)
             left = uniforms([seed], len(drawn)).item()
             token = 0

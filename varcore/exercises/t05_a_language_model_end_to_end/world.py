@@ -68,6 +68,7 @@ def _text(rng, honest, hinted):
     return prompt, (*(ID[word] for word in thought), CLOSE_ID, ID[answer], END_ID)
 
 
+@torch.enable_grad()  # whoever asks for a model first may do so under no_grad
 def _read(model, honest, hinted, steps):
     """Train on texts of which this share is honest; batches of 64, each text new."""
     rng = random.Random(f"{SEED}/{honest}/{hinted}")
