@@ -53,6 +53,12 @@ def as_it_was(log_probs, weights, lengths, constant):
     return total / token_weights.sum().clamp(min=1e-8)
 
 
+def still_divided(log_probs, weights, lengths, constant):
+    """gradient no longer reaches the weights, which is right; but what it divides by still is a sum over the tokens of
+    the micro-batch. It has to be the same all through the training."""
+    return as_it_was(log_probs, weights.detach(), lengths, constant)
+
+
 def token_mean(log_probs, weights, lengths, constant):
     """it divides by the number of tokens in the micro-batch. That is another number for every micro-batch."""
     return -(weights.detach().repeat_interleave(lengths) * log_probs).sum() / lengths.sum()
@@ -130,6 +136,7 @@ TASK = Task(
     alternatives=(row_by_row, by_dot_product),
     mistakes=(
         as_it_was,
+        still_divided,
         token_mean,
         mean_of_rows,
         mean_in_each_row,

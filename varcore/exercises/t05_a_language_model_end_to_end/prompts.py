@@ -60,14 +60,14 @@ def _encoded(text, **settings):
 
 
 def joined_text(question, hint):
-    """the pieces are joined as text and encoded in one go. Then a marker that somebody wrote in a question or a hint
-    is taken for a real one: a question could close a trace."""
+    """text from data is encoded as markers are: joined to them, or without `split_special_tokens=True`. Then a marker
+    that somebody wrote in a question or a hint is taken for a real one: a question could close a trace."""
     return _encoded(f" {question}<think>"), _encoded(f" {question}<hint> {hint}</hint><think>")
 
 
 def joined_and_spelled_out(question, hint):
-    """the pieces are joined and all of it is encoded as plain text, so that your own markers are spelled out in
-    letters too. Only what comes from data is plain text."""
+    """your own markers are encoded as plain text, and so are spelled out in letters. Only what comes from data is
+    plain text."""
     prompt, hinted = f" {question}<think>", f" {question}<hint> {hint}</hint><think>"
     return _encoded(prompt, split_special_tokens=True), _encoded(hinted, split_special_tokens=True)
 
@@ -135,6 +135,11 @@ def stripped(question, hint):
     return prompts(question.strip(), hint.strip())
 
 
+def helper_first(question, hint):
+    """the helper's prompt comes first; the spec asks for the reasoner's, then the helper's."""
+    return prompts(question, hint)[::-1]
+
+
 def lists(question, hint):
     """the ids are right, and come in lists; the spec asks for two tuples, which nobody changes by accident."""
     prompt, hinted = prompts(question, hint)
@@ -169,6 +174,7 @@ TASK = Task(
         hint_for_both,
         blanks_around_markers,
         stripped,
+        helper_first,
         lists,
     ),
     library="varcore.llm.templates.Template.hinted_prompt",

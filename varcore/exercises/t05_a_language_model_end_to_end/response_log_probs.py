@@ -106,6 +106,27 @@ def first_left_out(model, rows, temperature):
     return torch.cat(_taken(model, rows, temperature, first=1))
 
 
+def last_left_out(model, rows, temperature):
+    """the last response token is left out. It is predicted at the last position but one; what is predicted at the last
+    position is a token that nobody drew."""
+    return torch.cat([row[:-1] for row in _taken(model, rows, temperature)])
+
+
+def over_positions(model, rows, temperature):
+    """the softmax runs over the positions of the sequence. It has to run over the vocabulary, the last axis of the
+    logits."""
+
+    def softmax(logits, axis):
+        return logits.log_softmax(0)
+
+    return torch.cat(_taken(model, rows, temperature, logits_to=softmax))
+
+
+def sign_turned(model, rows, temperature):
+    """the sign is turned: cross entropy is minus the log-probability."""
+    return -response_log_probs(model, rows, temperature)
+
+
 def with_prompt(model, rows, temperature):
     """prompt tokens are among them. Only tokens of the response were drawn and have to be scored."""
     return response_log_probs(model, [(p[:1], p[1:] + r) for p, r in rows], temperature)
@@ -174,6 +195,9 @@ TASK = Task(
         no_temperature,
         after_the_softmax,
         first_left_out,
+        last_left_out,
+        over_positions,
+        sign_turned,
         with_prompt,
         without_prompt,
         probabilities,

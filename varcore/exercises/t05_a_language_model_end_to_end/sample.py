@@ -187,6 +187,16 @@ def summed(model, prompts, seeds, temperature, max_tokens, stop):
     return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.sum()))
 
 
+def probabilities(model, prompts, seeds, temperature, max_tokens, stop):
+    """the tokens are right, and with them stand probabilities; their logarithms are asked for."""
+    return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.exp()))
+
+
+def numbers(model, prompts, seeds, temperature, max_tokens, stop):
+    """the log-probabilities of a row come in a list; the spec asks for a tensor."""
+    return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.tolist()))
+
+
 def lists(model, prompts, seeds, temperature, max_tokens, stop):
     """the ids of a row come in a list; the spec asks for a tuple, which can be joined to a prompt."""
     rows = sample(model, prompts, seeds, temperature, max_tokens, stop)
@@ -236,6 +246,8 @@ TASK = Task(
         all_stop_at_once,
         with_prompt,
         summed,
+        probabilities,
+        numbers,
         lists,
         graph_kept,
     ),

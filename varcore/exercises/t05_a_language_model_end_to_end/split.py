@@ -115,6 +115,24 @@ def never_steps_back(ids, close):
     return ids, ()
 
 
+def any_id_of_it(ids, close):
+    """it stops at the first id that is one of the marker's. A marker may have several; only all of them in a row close
+    a trace."""
+    end = next((place + 1 for place, id_ in enumerate(ids) if id_ in close), len(ids))
+    return ids[:end], ids[end:]
+
+
+def answer_first(ids, close):
+    """the answer comes first; the spec asks for the trace, then the answer."""
+    return split(ids, close)[::-1]
+
+
+def lists(ids, close):
+    """the cut is right, and the parts are lists; the spec asks for two tuples, as all ids on this page are."""
+    trace, answer = split(ids, close)
+    return list(trace), list(answer)
+
+
 def digits(ids, close):
     """it looks for the marker in a text of digits. `1 2` stands in the text `31 12`, but no such ids: compare ids."""
     text, marker = " ".join(map(str, ids)), " ".join(map(str, close))
@@ -147,7 +165,10 @@ TASK = Task(
         unclosed_is_none,
         first_id_alone,
         last_id_alone,
+        any_id_of_it,
         never_steps_back,
+        answer_first,
+        lists,
         digits,
     ),
     library="varcore.llm.templates.Template.split",
