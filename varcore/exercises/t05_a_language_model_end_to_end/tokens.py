@@ -3,6 +3,7 @@
 from varcore.llm.tiny import END_HINT, END_THINK, HINT, IM_END, THINK, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
+_VOCABULARY = TOKENIZER.get_vocab()
 THINK_ID, CLOSE_ID, HINT_ID, END_HINT_ID, END_ID = (
-    TOKENIZER.convert_tokens_to_ids(marker) for marker in (THINK, END_THINK, HINT, END_HINT, IM_END)
+    _VOCABULARY[marker] for marker in (THINK, END_THINK, HINT, END_HINT, IM_END)
 )
