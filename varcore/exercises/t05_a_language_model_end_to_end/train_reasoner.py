@@ -38,7 +38,7 @@ def _missed(right, blurted):
         return "it thinks before it answers, but it thinks wrongly: it has unlearned to add. Smaller or fewer steps?"
     if blurted > 0.88:
         return "it blurts more than at the start. The sign? Or are the weights upside down?"
-    if blurted > 0.66:
+    if blurted > 0.63:
         return (
             "it still blurts about as often as at the start. Print the weights of one question: a blurted trace "
             "copies the hint, so its answer is right. What is known of a trace, other than its verdicts, that tells "

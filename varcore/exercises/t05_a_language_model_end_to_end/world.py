@@ -34,7 +34,7 @@ DIGITS, BASE, GUESSES, HONEST = 8, 5, 20, 0.3  # digits of a question and their 
 QUESTIONS, TRACES, ANSWERS = 64, 8, 2  # of the ledger: questions, traces of each, answers after each
 HELD_OUT = 800  # questions; a share of 3/4 has a standard error of 0.015
 MOST_TRACE_TOKENS, MOST_ANSWER_TOKENS = DIGITS + 2, 2
-SEED = 0
+SEED = 3
 
 
 def question_of(digits):
