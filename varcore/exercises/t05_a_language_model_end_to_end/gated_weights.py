@@ -19,6 +19,7 @@ def cases(generator):
         Case("two questions of five traces, gate at -1", (draw(2, 5), 1.0, -1.0)),
         Case("three questions of three traces, exponent None, gate at -0.8", (draw(3, 3), None, -0.8)),
         Case("traces that are wrong or were cut", (mixed, 0.0, -1.2)),
+        Case("a gate at -3", (draw(2, 4, apart=3.0), 1.0, -3.0)),
         Case("a gate at +0.2", (draw(2, 6, most_tokens=2), 1.0, 0.2)),
         Case("a gate so high that nothing passes", (draw(2, 2), 1.0, 20.0)),
         Case("no gate, the threshold is -inf", (draw(2, 2), 1.0, -math.inf)),
