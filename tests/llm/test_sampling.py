@@ -13,7 +13,7 @@ from drawn import chi_square, next_probabilities
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from varcore.llm.sampling import Request, TransformersSampler, _uniforms, draw
+from varcore.llm.sampling import Request, TransformersSampler, draw, uniform_numbers
 from varcore.llm.scoring import score
 
 BELOW_ONE = 1 - 2.0**-53  # the largest uniform number there is
@@ -221,7 +221,7 @@ def test_draw_never_leaves_a_large_vocabulary():
 
 def test_uniforms_are_uniform_and_unrelated_from_step_to_step_and_seed_to_seed():
     """20,000 numbers each: mean, variance and lag correlations within z = 5 of their values (6e-7 each)."""
-    grid = np.stack([_uniforms(np.arange(200, dtype=np.uint64), step) for step in range(100)])  # [steps, seeds]
+    grid = np.stack([uniform_numbers(np.arange(200, dtype=np.uint64), step) for step in range(100)])  # [steps, seeds]
     assert grid.min() >= 0.0
     assert grid.max() < 1.0
     assert len(np.unique(grid)) == grid.size

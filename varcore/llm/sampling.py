@@ -122,7 +122,7 @@ class TransformersSampler:
         lengths = np.full(len(requests), self.max_tokens)
         stopped = np.zeros(len(requests), dtype=bool)
         for step in range(self.max_tokens):
-            uniform = torch.from_numpy(_uniforms(seeds[rows], step)).to(device)
+            uniform = torch.from_numpy(uniform_numbers(seeds[rows], step)).to(device)
             token, log_prob = draw(logits / self.temperature, uniform)
             ids[rows, step], log_probs[rows, step] = token.cpu().numpy(), log_prob.cpu().numpy()
             ended = self._just_stopped(ids[rows], step)
@@ -165,7 +165,7 @@ def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     return token, log_probs.gather(-1, token[:, None])[:, 0]
 
 
-def _uniforms(seeds: np.ndarray, step: int) -> np.ndarray:
+def uniform_numbers(seeds: np.ndarray, step: int) -> np.ndarray:
     """A number in [0, 1) for each seed at this step."""
     return (hashed(seeds, step) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
