@@ -26,6 +26,7 @@ def cases(generator):
         Case("a question where nothing is right", (nothing, values), (1,)),
         Case("a trace of weight zero whose value is -inf", (without(log_weights, (0, 2)), infinite)),
         Case("a question where nothing is right, with values of NaN", (nothing, _broken(values))),
+        Case("a trace that has weight, with a value of NaN", (log_weights, _broken(values))),
         Case("a batch where nothing is right", (without(log_weights, (0,), (1,), (2,)), values)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
@@ -111,6 +112,12 @@ def zero_times_infinity(log_weights, values):
     return _usable_mean((varcore.normalized_weights(log_weights) * values).sum(-1), log_weights)
 
 
+def broken_hidden(log_weights, values):
+    """a value of NaN is dropped even where its trace has weight, and nobody would hear of it. Only the traces of weight
+    zero have no part in it: choose by the weight, not by the value."""
+    return _usable_mean((varcore.normalized_weights(log_weights) * values).nansum(-1), log_weights)
+
+
 def traces_counted(log_weights, values):
     """it divides by the number of traces with weight. The weights of a question sum to one already; what is left is to
     average over *questions*."""
@@ -181,6 +188,7 @@ TASK = Task(
         not_normalised,
         weights_ignored,
         zero_times_infinity,
+        broken_hidden,
         traces_counted,
         summed,
         one_each,

@@ -68,7 +68,7 @@ def _missed(questions: list[Listed], found: list[Tensor]) -> str:
             "it leaves more than one group in twenty without any weight, and such a group counts 0 effective traces. "
             "Is the threshold too strict?"
         )
-    if all(bool((logs >= 0).all()) for logs in found):
+    if all(bool((logs >= 0).all()) and bool((logs > 0).any()) for logs in found):
         return "none of its log weights is below 0. Are these the weights? Their logarithms are asked for."
     if mean.bias > _accuracy_alone(questions).bias + 0.03:
         return (

@@ -18,6 +18,7 @@ def cases(generator):
         Case("a large eps", (draw(3, 4), 0, 0.3)),
         Case("a group all right and a group all wrong", (alike, 0, 0.0)),
         Case("a group of one, ddof = 1", (draw(3, 1).round(), 1, 0.0)),
+        Case("a group whose scores are all 0.1", (torch.full((1, 3), 0.1, dtype=torch.float64), 0, 0.0)),
         Case("float32", (draw(3, 4, dtype=torch.float32), 1, 1e-4)),
     ]
 
@@ -25,8 +26,8 @@ def cases(generator):
 def grpo_advantages(rewards, ddof, eps):
     centred = rewards - rewards.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / max(rewards.shape[-1] - ddof, 1)
-    scale = variance.sqrt() + eps
-    return centred / torch.where(variance == 0, 1.0, scale)  # all alike: 0 / 1
+    alike = rewards.amax(-1, keepdim=True) == rewards.amin(-1, keepdim=True)
+    return centred.masked_fill(alike, 0.0) / torch.where(alike, 1.0, variance.sqrt() + eps)
 
 
 def equal_groups_masked(rewards, ddof, eps):
@@ -61,6 +62,14 @@ def nan_for_one(rewards, ddof, eps):
     """a group of one gives NaN where ddof is 1: its G - ddof is zero. It has no advantage over anybody: return 0."""
     centred = rewards - rewards.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / (rewards.shape[-1] - ddof)
+    return centred / torch.where(variance == 0, 1.0, variance.sqrt() + eps)
+
+
+def alike_by_the_variance(rewards, ddof, eps):
+    """three rewards of 0.1 get advantages of size 1. Their mean is rounded, and so the variance is a hair above 0. Ask
+    the rewards themselves whether they are alike, and do not wait for 0 over 0."""
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    variance = centred.square().sum(-1, keepdim=True) / max(rewards.shape[-1] - ddof, 1)
     return centred / torch.where(variance == 0, 1.0, variance.sqrt() + eps)
 
 
@@ -137,13 +146,14 @@ TASK = Task(
     tier="core",
     hints=(
         "Centre each group, then divide by its own standard deviation plus eps. Write the variance out as a sum of "
-        "squares: then ddof is one subtraction. Which groups have no spread at all, and what does the fraction do "
-        "there when eps is 0?",
+        "squares: then ddof is one subtraction. Which groups have no spread at all, what does the fraction do there "
+        "when eps is 0, and how do you know such a group, though its mean is rounded?",
         "variance = Σ (r - mean)² / (G - ddof), and at least 1 under that fraction; "
-        "A = (r - mean) / (√variance + eps), and 0 where all rewards of the group are alike.",
+        "A = (r - mean) / (√variance + eps), and 0 where the largest reward of the group is also the smallest.",
         "centred = rewards - rewards.mean(-1, keepdim=True)\n"
         "variance = ....sum(-1, keepdim=True) / max(rewards.shape[-1] - ddof, ...)\n"
-        "return centred / torch.where(variance == 0, ..., ... + eps)",
+        "alike = rewards.amax(-1, keepdim=True) == ...\n"
+        "return centred.masked_fill(alike, ...) / torch.where(alike, ..., ... + eps)",
     ),
     cases=cases,
     solution=grpo_advantages,
@@ -151,6 +161,7 @@ TASK = Task(
     mistakes=(
         nan_for_alike,
         nan_for_one,
+        alike_by_the_variance,
         whole_batch,
         first_axis,
         ddof_forgotten,

@@ -105,6 +105,13 @@ def first_axis(theta, correctness):
     return pi * ((pi * correctness).sum(-1, keepdim=True) - correctness)
 
 
+def one_accuracy(theta, correctness):
+    """the accuracy is summed over the whole batch: its `sum` has no axis, and so every question gets the same number.
+    Each question has its own p(x): sum over its traces, the last axis."""
+    pi = theta.softmax(-1)
+    return pi * ((pi * correctness).sum() - correctness)
+
+
 def not_drawn(theta, correctness):
     """it is p - a(z), without the chance π(z) that the trace comes up."""
     pi = theta.softmax(-1)
@@ -147,6 +154,7 @@ TASK = Task(
         traces_once,
         own_logit_and_once,
         first_axis,
+        one_accuracy,
         not_drawn,
         kl_alone,
         of_log_p,
