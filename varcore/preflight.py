@@ -7,8 +7,6 @@ from dataclasses import astuple
 from pathlib import Path
 from statistics import mean
 
-from transformers import AutoTokenizer
-
 from varcore.doctor import Finding
 from varcore.llm import estimate
 from varcore.llm.estimate import GIB, GPUS, Gpu, Memory
@@ -16,7 +14,7 @@ from varcore.llm.inputs import check_inputs
 from varcore.llm.planned import Lengths, trainings
 from varcore.llm.presets import Config
 from varcore.llm.shapes import QWEN3, Shape, local_config, qwen3_config, shape_of
-from varcore.llm.templates import Template, load_template
+from varcore.llm.templates import Template
 from varcore.llm.workbench import TASKS, open_task, read_template, read_tokenizer, worked_questions
 
 MEANS = (300, 4_000, 600)  # tokens of a prompt, a trace and an answer where no data is at hand: an assumption
@@ -148,13 +146,12 @@ def _stages(config: Config, shape: Shape, lengths: Lengths, gpu: Gpu, gpus: int,
 
 def _template(config: Config) -> list[Finding]:
     """A question, a trace and an answer go through the template and come back."""
-    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    name = config.template or "the template of the tiny models"
     try:
-        template = load_template(config.template, tokenizer)
-        back = _round_trip(template)
+        back = _round_trip(read_template(config, read_tokenizer(config)))
     except ValueError as error:
         return [Finding("template", str(error), False)]
-    text = f"{config.template} fits the tokenizer" if back else f"{config.template} does not come back as it was"
+    text = f"{name} fits the tokenizer" if back else f"{name} does not come back as it was"
     return [Finding("template", text, back)]
 
 
