@@ -101,13 +101,6 @@ def test_what_does_not_fit_is_said_with_its_repair(own, tmp_path):
     assert not findings(small(own, data=str(tmp_path)))["data"].fine
     assert "num_curated asks for 180" in findings(small(own, num_curated=180, num_answer_only=0))["data"].text
     assert not findings(small(own, template="nobody's"))["template"].fine
-
-
-def test_without_a_template_the_tiny_models_markers_are_tried_as_a_run_uses_them(own):
-    """A tokenizer without these tokens spells them, which works."""
-    found = findings(small(own, template=""))["template"]
-    assert found.fine, found.text
-    assert "the template of the tiny models fits" in found.text
     with pytest.raises(ValueError, match=r"no GPU 'abacus' in the table.*h100"):
         preflight.examine(big, "abacus", 1)
     with pytest.raises(ValueError, match=r"at least one GPU"):
@@ -119,6 +112,13 @@ def test_without_a_template_the_tiny_models_markers_are_tried_as_a_run_uses_them
     assert "Take a GPU with more memory, a smaller preset, or shorter traces" in sampling.text
     with pytest.raises(ValueError, match=r"trains a tiny model from nothing"):
         preflight.examine(preset("tiny"), "h100", 1)
+
+
+def test_without_a_template_the_tiny_models_markers_are_tried_as_a_run_uses_them(own):
+    """A tokenizer without these tokens spells them, which works."""
+    found = findings(small(own, template=""))["template"]
+    assert found.fine, found.text
+    assert "the template of the tiny models fits" in found.text
 
 
 def test_what_a_run_would_refuse_is_refused(own):
