@@ -1,7 +1,6 @@
 """Tutorial 4: what its text says of W holds, its worlds train as they should, its target is not for everybody."""
 
 import math
-import sys
 from functools import partial
 
 import pytest
@@ -121,6 +120,10 @@ def test_malformed_advantages_are_told_what_they_are(rule, said: str):
 RULE, WEIGHT = my_rule.my_rule()
 
 
+def through_another(p):
+    return RULE(p)
+
+
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
@@ -136,19 +139,25 @@ RULE, WEIGHT = my_rule.my_rule()
         ((RULE, lambda p, group_size: 0.5), "one W for each p"),
         ((RULE, lambda p, group_size: p / 0), "not finite"),
         ((RULE, lambda p, group_size: WEIGHT(p, group_size) + 0 * RULE(p).sum()), "weight calls rule"),
+        ((RULE, lambda p, group_size: torch.stack([RULE(value) for value in p])), "weight calls rule"),
+        ((RULE, lambda p, group_size: through_another(p)), "weight calls rule"),
     ],
-    ids=["rule", "triple", "value", "axis", "zero", "constant", "grpo", "rloo", "order", "number", "infinite", "calls"],
+    ids=[
+        "rule",
+        "triple",
+        "value",
+        "axis",
+        "zero",
+        "constant",
+        "grpo",
+        "rloo",
+        "order",
+        "number",
+        "infinite",
+        "calls",
+        "nested",
+        "through",
+    ],
 )
 def test_a_pair_that_is_none_is_told_so(pair, said: str):
     assert said in my_rule.examine(pair, seeded())
-
-
-def test_a_profiler_that_was_on_is_on_again():
-    def profiler(*arguments: object) -> None: ...
-
-    sys.setprofile(profiler)
-    try:
-        assert my_rule.examine((RULE, WEIGHT), seeded()) == ""
-        assert sys.getprofile() is profiler
-    finally:
-        sys.setprofile(None)

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-import sys
+from types import CodeType
 
 import torch
 from torch import Tensor
@@ -26,28 +26,37 @@ def examine(pair, generator):
     because = _no_rule(rule) or _known(rule)
     if because:
         return because
+    if inspect.isfunction(inspect.unwrap(weight)) and _knows(weight, rule, set()):
+        return "weight calls rule. That is task 4.5 again: here W is to be derived, as a formula in p and G."
     drawn = torch.rand(3, generator=generator, dtype=torch.float64).mul(0.8).add(0.1)
     p = torch.cat([torch.tensor(GRID, dtype=torch.float64), drawn])
     found = []
     for size in SIZES:
-        values, asked = _called(rule, weight, p, size)
-        if asked:
-            return "weight calls rule. That is task 4.5 again: here W is to be derived, as a formula in p and G."
+        values = weight(p.clone(), size)
         if not isinstance(values, Tensor) or values.shape != p.shape:
             return f"weight(p, {size}) should return one W for each p: a tensor of the shape of p."
         found.append(values.double())
     return _apart(rule, p, found)
 
 
-def _called(rule, weight, p, size):
-    """weight(p, size), and whether rule was called on the way."""
-    code, asked, before = getattr(inspect.unwrap(rule), "__code__", None), [], sys.getprofile()
-    sys.setprofile(lambda frame, event, _: asked.append(True) if frame.f_code is code else None)
-    try:
-        values = weight(p.clone(), size)
-    finally:
-        sys.setprofile(before)
-    return values, bool(asked)
+def _knows(function, wanted, seen):
+    """Whether a function of the reader's, or another in the same place that it names, names `wanted`."""
+    function = inspect.unwrap(function)
+    seen.add(function)
+    names = [function.__globals__.get(name) for name in _names(function.__code__)]
+    known = [
+        thing for thing in [*names, *(cell.cell_contents for cell in function.__closure__ or ())] if callable(thing)
+    ]
+    if any(thing is wanted for thing in known):
+        return True
+    near = {other for thing in known if inspect.isfunction(other := inspect.unwrap(thing))} - seen
+    return any(_knows(other, wanted, seen) for other in near if other.__globals__ is function.__globals__)
+
+
+def _names(code):
+    """The names that a piece of code looks up, those of the functions and comprehensions inside it too."""
+    inside = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return {*code.co_names}.union(*map(_names, inside))
 
 
 def _groups(size):
