@@ -147,17 +147,6 @@ def test_07_draws_q_after_the_chosen_step_beside_the_enumerated_posterior(lesson
     assert forward == reverse > 0.9 > 0.5 > truth  # both begin as copies of the hint
 
 
-@lesson("10")
-def test_10_draws_hours_that_fall_with_the_gpus_that_are_chosen(lesson):
-    explorer = lesson.explorer("live(hours_picture")
-    on_eight = [curve["y"] for curve in explorer.drawn()]
-    assert explorer.value("GPUs") == "8"
-    assert explorer.push("GPUs") == "16"
-    for index, hours in enumerate(on_eight):
-        explorer.expect(index, "y", [value / 2 for value in hours])
-    explorer.keep("sixteen-gpus")
-
-
 @lesson("11")
 def test_11_draws_the_gain_of_choosing_for_the_number_of_questions_that_is_chosen(lesson):
     explorer = lesson.explorer("live(illusion")
