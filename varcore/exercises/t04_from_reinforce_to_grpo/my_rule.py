@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import varcore
+from varcore.exercises.drawing import accuracies
 from varcore.exercises.task import Task
 
 SIZES, GRID = (2, 3, 5, 8), (0.05, 0.2, 0.5, 0.8, 0.95)
@@ -28,8 +29,7 @@ def examine(pair, generator):
         return because
     if inspect.isfunction(inspect.unwrap(weight)) and _knows(weight, rule, set()):
         return "weight calls rule. That is task 4.5 again: here W is to be derived, as a formula in p and G."
-    drawn = torch.rand(3, generator=generator, dtype=torch.float64).mul(0.8).add(0.1)
-    p = torch.cat([torch.tensor(GRID, dtype=torch.float64), drawn])
+    p = torch.cat([torch.tensor(GRID, dtype=torch.float64), accuracies(generator, 3)])
     found = []
     for size in SIZES:
         values = weight(p.clone(), size)
@@ -43,13 +43,11 @@ def _knows(function, wanted, seen):
     """Whether a function of the reader's, or another in the same place that it names, names `wanted`."""
     function = inspect.unwrap(function)
     seen.add(function)
-    names = [function.__globals__.get(name) for name in _names(function.__code__)]
-    known = [
-        thing for thing in [*names, *(cell.cell_contents for cell in function.__closure__ or ())] if callable(thing)
-    ]
+    known = [function.__globals__.get(name) for name in _names(function.__code__)]
+    known += [cell.cell_contents for cell in function.__closure__ or ()]
     if any(thing is wanted for thing in known):
         return True
-    near = {other for thing in known if inspect.isfunction(other := inspect.unwrap(thing))} - seen
+    near = {other for thing in known if callable(thing) and inspect.isfunction(other := inspect.unwrap(thing))} - seen
     return any(_knows(other, wanted, seen) for other in near if other.__globals__ is function.__globals__)
 
 
