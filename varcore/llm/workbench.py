@@ -59,7 +59,7 @@ class Workbench:
         return self.models.get(role)
 
     def begin(self, start: str | PreTrainedModel, role: str, seed: int) -> PreTrainedModel:
-        """A model for `role` to be trained, with the weights of the role `start`, or `start` itself if it is a model."""
+        """A model for `role` to be trained: with the weights of the role `start`, or the model `start` itself."""
         self._end_engine()
         return self.models.begin(start, role, seed) if isinstance(start, str) else start
 
