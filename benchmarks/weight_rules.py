@@ -26,28 +26,23 @@ calibrated (LOG.md): pilot them first, with --seeds 1 --split validation.
 from __future__ import annotations
 
 import argparse
-import datetime
-import multiprocessing
 import os
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
+from arms import about, by_level, collect, finished, scores, train_and_evaluate
 from rich.console import Console
 from weight_rules_table import show
 
-from varcore.evaluation import pass_at_k
-from varcore.llm import algorithm, comparison, ledger, presets, stages, storage, training_sets
+from varcore.llm import algorithm, ledger, presets, storage
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory
 from varcore.llm.scoring import score
-from varcore.llm.training import Example
 from varcore.llm.weighing import WeightRule, correct_answers, training_examples, weigh
 from varcore.llm.workbench import Workbench, open_workbench
 from varcore.tasks import Chain
@@ -77,29 +72,15 @@ def main() -> None:
     jobs = [
         (task, int(seed), arguments.split) for seed in arguments.seeds.split(",") for task in arguments.tasks.split(",")
     ]
-    missing = [job for job in jobs if job not in {key(run) for run in finished(arguments.out)}]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        arguments.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        for done in as_completed([pool.submit(one_run, *job, arguments.runs) for job in missing]):
-            runs = [*finished(arguments.out), done.result()]
-            storage.write_json(arguments.out, {"runs": sorted(runs, key=key)})
-            print("done: {}, seed {}, {}".format(*key(runs[-1])), flush=True)
-    show([run for run in finished(arguments.out) if key(run) in jobs])
+    require_same_settings(arguments.out)
+    show(collect(jobs, one_run, arguments.runs, arguments.out, arguments.workers))
 
 
-def key(run: dict[str, Any]) -> tuple[str, int, str]:
-    return run["task"], run["seed"], run["split"]
-
-
-def finished(out: Path) -> list[dict[str, Any]]:
-    """The log's runs.  ValueError if one of them was done with other settings: they must not be averaged."""
-    runs = storage.read_json(out)["runs"] if out.exists() else []
-    other = {run["task"] for run in runs if run["settings"] != SETTINGS[run["task"]]}
+def require_same_settings(out: Path) -> None:
+    """ValueError if the log holds a run that was done with other settings: they must not be averaged."""
+    other = {run["name"] for run in finished(out) if run["settings"] != SETTINGS[run["name"]]}
     if other:
         raise ValueError(f"{out} holds runs of {sorted(other)} with other settings. Choose another --out, or move it.")
-    return runs
 
 
 def settings(task: str, seed: int, split: str) -> Config:
@@ -115,11 +96,7 @@ def one_run(task: str, seed: int, split: str, runs: Path) -> dict[str, Any]:
     with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
         found = measure(bench)
     return {
-        "task": task,
-        "seed": seed,
-        "split": split,
-        "date": datetime.date.today().isoformat(),
-        "environment": storage.read_json(path / "environment.json"),
+        **about(task, seed, split, path),
         "settings": SETTINGS[task],
         "seconds": sum(stage["seconds"] for stage in storage.read_json(path / "compute.json").values()),
         **found,
@@ -135,7 +112,7 @@ def measure(bench: Workbench) -> dict[str, Any]:
     weighed = weighings(posterior, invalid["q"], limits)
     for name, (table, rule) in weighed.items():
         if name not in SHARED:
-            train_and_evaluate(bench, name, training_examples(table, rule))
+            train_and_evaluate(bench, f"rule-{name}", training_examples(table, rule))
     weights = {name: table["weight"].to_pylist() for name, (table, _) in weighed.items()}
     accuracies = [
         correct / max(count, 1) for correct, count in zip(*columns(own, "num_correct", "num_answers"), strict=True)
@@ -180,18 +157,6 @@ def thresholds(bench: Workbench) -> dict[str, float]:
     return {name: torch.stack(found).double().quantile(QUANTILE).item() for name, found in numbers.items()}
 
 
-def train_and_evaluate(bench: Workbench, name: str, examples: list[Example]) -> None:
-    """An arm of its own, unless the run directory holds it: curated examples are mixed in, as for all others."""
-    role, where = f"rule-{name}", comparison.held_out(bench.config)
-    if bench.run.done(role):
-        return
-    began = time.perf_counter()
-    examples = training_sets.curated_examples(bench) + examples
-    cost, metrics = stages.train_reasoner(bench, role, "pi0", examples, bench.config.reasoner)
-    comparison.evaluate(bench, role, where)
-    bench.run.finish(role, cost, time.perf_counter() - began, metrics)
-
-
 def columns(table: pa.Table, *names: str) -> list[list[Any]]:
     return [table[name].to_pylist() for name in names]
 
@@ -206,12 +171,6 @@ def invalid_traces(bench: Workbench, table: pa.Table) -> list[bool] | None:
         for id_, ids in zip(*columns(table, "question_id", "trace_ids"), strict=True)
     )
     return [bool(bench.task.invalid_steps(question, text)) for question, text in texts]
-
-
-def by_level(levels: Sequence[int]) -> dict[str, list[int]]:
-    """Row numbers of all and of each level."""
-    groups = {"all": list(range(len(levels)))}
-    return groups | {str(level): [i for i, own in enumerate(levels) if own == level] for level in sorted(set(levels))}
 
 
 def accepted(table: pa.Table, invalid: Sequence[bool] | None) -> dict[str, dict[str, float]]:
@@ -243,17 +202,6 @@ def leftover(table: pa.Table, weights: Sequence[float], invalid: Sequence[bool] 
         if invalid is not None and kept:
             found[level]["invalid"] = sum(weights[i] for i in kept if invalid[i]) / total
     return found
-
-
-def scores(bench: Workbench, role: str) -> dict[str, dict[str, float]]:
-    """Per level: Avg@k and Pass@k, means over the held-out questions."""
-    where = comparison.held_out(bench.config)
-    correct, levels = comparison.correct_matrix(bench, role, where)
-    solved = pass_at_k(where.samples, correct.sum(-1), where.samples)
-    return {
-        level: {"avg": correct[rows].mean().item(), "pass": solved[rows].mean().item()}
-        for level, rows in by_level(levels.tolist()).items()
-    }
 
 
 if __name__ == "__main__":

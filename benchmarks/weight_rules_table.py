@@ -19,15 +19,15 @@ LOG = Path(__file__).parent / "results" / "weight_rules.json"
 
 
 def show(runs: Sequence[Run]) -> None:
-    for task, split in sorted({(run["task"], run["split"]) for run in runs}):
-        print(table([run for run in runs if (run["task"], run["split"]) == (task, split)]))
+    for task, split in sorted({(run["name"], run["split"]) for run in runs}):
+        print(table([run for run in runs if (run["name"], run["split"]) == (task, split)]))
 
 
 def table(runs: Sequence[Run]) -> str:
     """Arms of one task and split; per cent.  A single seed has no interval and supports no claim."""
     first, hardest = runs[0], max(runs[0]["scores"]["pi0"], key=lambda level: level if level != "all" else "")
     seeds = ", ".join(str(run["seed"]) for run in runs)
-    lines = ["", f"{first['task']}, {first['split']} questions, {len(runs)} seeds ({seeds}); per cent"]
+    lines = ["", f"{first['name']}, {first['split']} questions, {len(runs)} seeds ({seeds}); per cent"]
     lines += [*traces(runs), *gates(runs)]
     names = ["all avg", "all pass", "hardest avg", "hardest pass", "weight on invalid"]
     lines.append(f"{'':16}" + "".join(f"{name:>15}" for name in names) + f"{'minus rft':>22}{'minus mean-ratio':>22}")

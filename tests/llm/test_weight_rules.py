@@ -71,7 +71,7 @@ def test_a_run_scores_every_arm_and_can_be_written_and_continued(done, runs, tmp
     assert sorted(done["weights"]) == sorted(set(ARMS) - {"pi0", "sft"})
     assert all(math.isfinite(limit) for limit in done["thresholds"].values())
     storage.write_json(tmp_path / "log.json", {"runs": [done]})
-    assert weight_rules.finished(tmp_path / "log.json") == [done]
+    weight_rules.require_same_settings(tmp_path / "log.json")
 
     def train_nothing(*arguments):
         raise AssertionError("the run directory holds every arm")
@@ -83,8 +83,8 @@ def test_a_run_scores_every_arm_and_can_be_written_and_continued(done, runs, tmp
 def test_a_log_of_other_settings_is_refused(done, tmp_path):
     storage.write_json(tmp_path / "log.json", {"runs": [done | {"settings": {"answers": 7}}]})
     with pytest.raises(ValueError, match="other settings"):
-        weight_rules.finished(tmp_path / "log.json")
-    assert weight_rules.finished(tmp_path / "none.json") == []
+        weight_rules.require_same_settings(tmp_path / "log.json")
+    weight_rules.require_same_settings(tmp_path / "none.json")
 
 
 def test_the_oracle_and_the_gates_train_on_fewer_traces(done):
