@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int)
     run.add_argument("--model", help="folder or hub name of a base model, instead of the preset's")
     run.add_argument("--data", help="folder that holds the preset's data set")
-    run.add_argument("--methods", help="comma-separated: sft, rft, nohint, accuracy, direct, vr")
+    run.add_argument("--methods", help="comma-separated: sft, rft, grpo, nohint, accuracy, direct, vr")
     run.add_argument("--rounds", type=int, help="T of Algorithm 1")
     run.add_argument("--engine", help="transformers, vllm or server (docs/engines.md)")
     run.set_defaults(command=_run)
@@ -126,14 +126,13 @@ def _settings(arguments: argparse.Namespace) -> Any:
     """The preset's, with what a file and the flags of the command replace."""
     from varcore.llm import presets, storage
 
-    config = presets.preset(arguments.preset)
-    if arguments.config:
-        config = presets.override(config, storage.read_json(arguments.config))
+    changes = storage.read_json(arguments.config) if arguments.config else {}
     names = ("seed", "rounds", "engine", "model", "data")
     flags = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
     if getattr(arguments, "methods", None):
         flags["methods"] = arguments.methods.split(",")
-    return presets.override(config, flags)
+    # in one go: what a file asks for may go together only with a flag
+    return presets.override(presets.preset(arguments.preset), changes | flags if isinstance(changes, dict) else changes)
 
 
 def _eval(arguments: argparse.Namespace) -> int:

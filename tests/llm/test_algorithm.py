@@ -63,8 +63,8 @@ def test_plan_of_all_methods(miniature):
     assert names(miniature(methods=list(presets.METHODS))) == [
         *("base", "init-reasoner", *round_(1), "train-reasoner-accuracy", "train-reasoner-vr"),
         *("sample-extra", "verify-extra", "score-extra"),
-        *(f"train-reasoner-{method}" for method in ("sft", "rft", "nohint", "direct")),
-        *(f"evaluate-{method}" for method in ("pi0", "sft", "rft", "nohint", "accuracy", "direct", "vr")),
+        *(f"train-reasoner-{method}" for method in ("sft", "rft", "grpo", "nohint", "direct")),
+        *(f"evaluate-{method}" for method in ("pi0", "sft", "rft", "grpo", "nohint", "accuracy", "direct", "vr")),
     ]
 
 
@@ -73,6 +73,7 @@ def test_plan_of_all_methods(miniature):
     [
         (["sft"], ["train-reasoner-sft"]),
         (["direct"], ["train-reasoner-direct"]),
+        (["grpo"], ["train-reasoner-grpo"]),
         (["vr"], [*round_(1), "train-reasoner-vr"]),
         (["accuracy"], [*round_(1), "train-reasoner-accuracy"]),
         (["rft"], [*ROUND[:2], "sample-extra", "verify-extra", "train-reasoner-rft"]),
@@ -195,7 +196,7 @@ def test_the_same_config_gives_the_same_bytes(pair, start_run, read_run, tmp_pat
 
 
 def test_other_methods_beside_it_do_not_change_a_method(pair, finished):
-    """VR in a run of two methods and in a run of six: the same ledger, model and answers."""
+    """VR in a run of two methods and in a run of all: the same ledger, model and answers."""
     for name in ("models/vr/model.safetensors", "models/rft/model.safetensors", "evaluation/vr.parquet"):
         assert (pair[0] / name).read_bytes() == (finished[0] / name).read_bytes()
     for file in (pair[0] / "ledger").glob("round1-p*"):

@@ -111,6 +111,7 @@ def test_each_method_is_charged_with_the_stages_it_needed(finished):
         "pi0": [],
         "sft": [],
         "direct": [],
+        "grpo": [],
         "rft": ["sample-prior-1", "verify-prior-1", "sample-extra", "verify-extra"],
         "nohint": ["sample-extra", "verify-extra", "score-extra"],
         "accuracy": round_,

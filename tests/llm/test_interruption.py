@@ -13,7 +13,7 @@ import pytest
 from varcore.llm import algorithm, presets, storage
 
 SMALL = {
-    "methods": ["sft", "rft", "nohint", "accuracy", "direct", "vr"],
+    "methods": ["sft", "rft", "grpo", "nohint", "accuracy", "direct", "vr"],
     "num_curated": 24,
     "num_answer_only": 16,
     "num_test": 16,

@@ -20,7 +20,8 @@ def config(**changes):
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_stage_of_every_preset_is_told(name):
-    for settings in (preset(name), override(preset(name), {"methods": list(METHODS), "rounds": 3})):
+    everything = {"methods": list(METHODS), "rounds": 3, "engine": "transformers"}
+    for settings in (preset(name), override(preset(name), everything)):
         found = stage_tokens(settings, LENGTHS)
         assert [tokens.name for tokens in found] == [stage.name for stage in plan(settings)]
         free = {t.name for t in found if not (t.sampled or t.read or t.trained)}
@@ -67,6 +68,14 @@ def test_a_baseline_of_two_rounds_is_trained_once_and_twice_as_long():
     found = {tokens.name: tokens for tokens in stage_tokens(settings, LENGTHS)}
     assert found["sample-extra"].sampled == 100 * (8 * 2 + 4) * 100
     assert found["train-reasoner-rft"].trained == 400 * 130
+
+
+def test_the_rollouts_of_grpo_are_drawn_read_and_trained_on_in_one_stage():
+    """VR draws 100 questions x (4 + 8) traces: 300 groups of 4 in 20 steps, 15 a step."""
+    found = {tokens.name: tokens for tokens in stage_tokens(config(methods=["grpo", "vr"]), LENGTHS)}
+    assert found["train-reasoner-grpo"] == StageTokens("train-reasoner-grpo", 1200 * 120, 300 * 10, 1200 * 130)
+    twice = {tokens.name: tokens for tokens in stage_tokens(config(methods=["grpo"], rounds=2), LENGTHS)}
+    assert twice["train-reasoner-grpo"].sampled == 2 * 1200 * 120
 
 
 def test_a_base_that_is_trained_from_nothing_counts():

@@ -15,7 +15,16 @@ from accelerate import Accelerator
 from torch import nn
 
 from varcore.llm import training
-from varcore.llm.training import Example, ResponseLogProbs, TrainSettings, batches, dr_sft_loss, finetune, loss_constant
+from varcore.llm.training import (
+    Example,
+    ResponseLogProbs,
+    TrainSettings,
+    batches,
+    dr_sft_loss,
+    finetune,
+    loss_constant,
+    train,
+)
 
 EXAMPLES = [
     Example((5, 6), (7, 8, 9), 1.0),
@@ -45,12 +54,13 @@ def model(make_model):
     return make_model(dtype=torch.float64, vocabulary=20)
 
 
-def by_hand(model, examples, constant):
+def by_hand(model, examples, constant, temperature=1.0):
     """Loss and gradients: one example at a time, the whole matrix of log-probabilities, the sum of Dr. SFT."""
     model.zero_grad()
     total = torch.zeros((), dtype=torch.float64)
     for example in examples:
-        log_probs = model(torch.tensor([example.prompt + example.response])).logits[0].log_softmax(-1)
+        logits = model(torch.tensor([example.prompt + example.response])).logits[0]
+        log_probs = (logits / temperature).log_softmax(-1)
         for t, token in enumerate(example.response):
             total = total - example.weight * log_probs[len(example.prompt) + t - 1, token] / constant
     total.backward()
@@ -335,6 +345,73 @@ def test_without_a_folder_nothing_is_written(make_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     finetune(make_model(vocabulary=20), EXAMPLES, SHORT, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- examples that a callable gives ------------------------------------------------------------------------------
+
+
+def signed(step: int) -> list[Example]:
+    """Examples of both signs, others at every step."""
+    rng = random.Random(step)
+    return [dataclasses.replace(example, weight=rng.uniform(-2, 2)) for example in EXAMPLES]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_gradient_of_weights_of_both_signs_at_a_temperature(model, monkeypatch, temperature):
+    """That of a policy gradient, A log pi summed over tokens, against one example at a time."""
+    loss, expected = by_hand(model, signed(0), 5.0, temperature)
+    found = []
+    monkeypatch.setattr(training, "_update", lambda *_: found.append([p.grad.clone() for p in model.parameters()]))
+    settings = dataclasses.replace(PLAIN, steps=1, clip=math.inf, micro_batch_size=4)
+    log = train(model, lambda step: (signed(step), {}), 5.0, settings, temperature=temperature)
+    assert log.losses == pytest.approx([loss], rel=1e-12)
+    assert max(gradient.abs().max() for gradient in expected) > 1e-3
+    assert_same(found[0], expected)
+
+
+@pytest.mark.parametrize("muon", [True, False])
+def test_a_step_without_examples_changes_nothing(make_model, muon):
+    """Not even by the momentum of the steps before it, or by weight decay."""
+    model, seen = make_model(vocabulary=20), []
+
+    def draw(step):
+        seen.append(weights_of(model))
+        return ([] if step == 3 else signed(step)), {}
+
+    log = train(model, draw, 5.0, dataclasses.replace(SHORT, muon=muon, weight_decay=0.1))
+    same = [all(torch.equal(a[name], b[name]) for name in a) for a, b in itertools.pairwise(seen)]
+    assert same == [False, False, False, True, False, False, False]
+    assert (log.losses[3], log.gradient_norms[3]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("stops", "left"), [((2,), 0), ((4,), 3), ((4, 1, 1), 3), ((4, 4), 6)])
+def test_examples_that_depend_on_the_model_are_the_same_after_an_interruption(make_model, tmp_path, stops, left):
+    """With what was noted of every step; steps that are done are not drawn again."""
+    drawn = []
+
+    def run(model, **options):
+        def draw(step):
+            drawn.append(step)
+            size = sum(float(parameter.detach().abs().sum()) for parameter in model.parameters())
+            weights = [math.sin(1e3 * size + place) for place in range(len(EXAMPLES))]
+            examples = [dataclasses.replace(e, weight=w) for e, w in zip(EXAMPLES, weights, strict=True)]
+            return examples, {"size": size}
+
+        return train(model, draw, 5.0, SHORT, **options)
+
+    whole = make_model(vocabulary=20)
+    expected = run(whole)
+    assert drawn == list(range(8))
+    assert len(set(expected.notes["size"])) == 8
+    for stop in stops:
+        with pytest.raises(Interrupted):
+            run(make_model(vocabulary=20), checkpoints=tmp_path, advance=stop_after(stop))
+    drawn.clear()
+    model = make_model(vocabulary=20)
+    assert run(model, checkpoints=tmp_path) == expected
+    assert drawn == list(range(left, 8))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, dict(whole.named_parameters())[name]), name
 
 
 # ---- errors ------------------------------------------------------------------------------------------------------

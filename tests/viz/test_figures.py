@@ -157,7 +157,7 @@ def test_texts_from_a_run_are_not_markup_in_a_figure(results, table):
 
 
 def test_known_roles_look_different_and_a_round_looks_like_its_kind():
-    roles = ("pi0", "sft", "rft", "nohint", "accuracy", "direct", "vr")
+    roles = ("pi0", "sft", "rft", "grpo", "nohint", "accuracy", "direct", "vr")
     assert len({look(role).colour for role in roles}) == len({look(role).label for role in roles}) == len(roles)
     assert len({(look(role).dash, look(role).symbol) for role in roles}) == len(roles)
     assert look("vr-round1").colour == look("vr").colour

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from transformers.utils import logging as transformers_logging
 
-from varcore.llm import comparison, ledger, processes, stages, storage, training_sets
+from varcore.llm import comparison, grpo, ledger, processes, stages, storage, training_sets
 from varcore.llm.inputs import check_inputs
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
@@ -49,6 +49,7 @@ def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] =
     """
     transformers_logging.disable_progress_bar()
     check_engine(config, servers)
+    grpo.check_processes(config)
     if not (path / "config.json").exists():
         check_inputs(config)
     with closing(_open(path, config, reporter, servers)) as bench:
@@ -131,7 +132,9 @@ def plan(config: Config) -> Iterator[Stage]:
     if "nohint" in methods:
         yield Stage("score-extra", "log pi of pi0's own traces", lambda b: stages.score_traces(b, 1, "extra", "pi0"))
     for method in config.methods:
-        if method not in ("vr", "accuracy"):
+        if method == "grpo":
+            yield _grpo(config)
+        elif method not in ("vr", "accuracy"):
             yield _train(config, method, method, "pi0", config.rounds)
     for method in ("pi0", *config.methods):
         held_out = comparison.held_out(config)
@@ -184,6 +187,12 @@ def _train(config: Config, method: str, role: str, start: str, rounds: int, t: i
         f"{settings.steps} steps from {start}",
         lambda b: stages.train_reasoner(b, role, start, training_set(b, method, t), settings),
     )
+
+
+def _grpo(config: Config) -> Stage:
+    settings = grpo.policy_settings(config)
+    text = f"{settings.steps} steps of {settings.batch_size} rollouts from pi0"
+    return Stage("train-reasoner-grpo", text, lambda b: grpo.train_policy(b, "grpo", "pi0"))
 
 
 def training_set(bench: Workbench, method: str, t: int) -> list[Example]:

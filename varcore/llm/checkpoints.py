@@ -1,8 +1,9 @@
-"""The state of an interrupted training as one safetensors file: parameters, optimiser states, losses so far."""
+"""The state of an interrupted training as one safetensors file: parameters, optimiser states, curves so far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ class Checkpoint:
         self.model, self.optimizers = model, optimizers
         self.path = folder / "training.safetensors" if folder else None
 
-    def save(self, step: int, losses: list[float], norms: list[float]) -> None:
+    def save(self, step: int, curves: Mapping[str, list[float]]) -> None:
         if self.path is None:
             return
         from varcore.llm import storage  # which needs pyarrow; a training without checkpoints does not
@@ -33,14 +34,16 @@ class Checkpoint:
             whole = processes.whole(tensor)  # one after the other: only the main process keeps them
             if main:
                 tensors[name] = whole.cpu()
-        tensors["losses"], tensors["norms"] = (torch.tensor(x, dtype=torch.float64) for x in (losses, norms))
         if main:
+            tensors |= {f"curve.{name}": torch.tensor(x, dtype=torch.float64) for name, x in curves.items()}
             storage.write_tensors(self.path, tensors, {"step": str(step)})
         processes.state().wait_for_everyone()
 
-    def load(self) -> tuple[int, list[float], list[float]]:
+    def load(self) -> tuple[int, defaultdict[str, list[float]]]:
+        """The step that was saved last and what was noted of every step before it; 0 and nothing if there is none."""
+        curves: defaultdict[str, list[float]] = defaultdict(list)
         if self.path is None or not self.path.exists():
-            return 0, [], []
+            return 0, curves
         from varcore.llm import storage
 
         tensors, notes = storage.read_tensors(self.path)
@@ -55,7 +58,8 @@ class Checkpoint:
                     index, name = key.removeprefix(f"optimizer.{place}.").split(".", 1)
                     state.setdefault(int(index), {})[name] = processes.sharded_like(value, parameters[int(index)])
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return int(notes["step"]), tensors["losses"].tolist(), tensors["norms"].tolist()
+        curves.update({key[6:]: values.tolist() for key, values in tensors.items() if key.startswith("curve.")})
+        return int(notes["step"]), curves
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name, p in self._trained():

@@ -15,7 +15,7 @@ from varcore.evaluation import Interval, avg_at_k, bootstrap_interval, paired_bo
 from varcore.llm import processes, storage
 from varcore.llm.presets import Config
 from varcore.llm.run import Cost, forward_cost, stream_seed
-from varcore.llm.sampling import Request
+from varcore.llm.sampling import Request, Sample
 from varcore.llm.verifiers import verify
 from varcore.llm.workbench import Metrics, Workbench
 from varcore.tasks import Question, Verdict
@@ -69,8 +69,7 @@ def _draw(
     sampler = bench.sampler(role, template.answer_close, limit, len(requests), config.evaluation_temperature)
     samples = sampler.sample(requests)
     asked = [question for question in questions for _ in range(count)]
-    pieces = [template.split(sample.ids) for sample in samples]
-    verdicts = verify(bench.task, zip(asked, (template.read_answer(answer) for _, answer in pieces), strict=True))
+    pieces, verdicts = [template.split(sample.ids) for sample in samples], judge(bench, asked, samples)
     return [
         (
             {
@@ -80,7 +79,7 @@ def _draw(
                 "sample_index": index % count,
                 "trace_ids": trace,
                 "answer_ids": answer,
-                "verdict": verdict if sample.stopped else Verdict.UNPARSED,
+                "verdict": verdict,
             },
             sample.stopped,
         )
@@ -88,6 +87,13 @@ def _draw(
             zip(asked, samples, pieces, verdicts, strict=True)
         )
     ]
+
+
+def judge(bench: Workbench, asked: Sequence[Question], samples: Sequence[Sample]) -> list[Verdict]:
+    """The verdict on the answer in each sample of trace and answer; one that the length limit cut has none to read."""
+    answers = (bench.template.read_answer(bench.template.split(sample.ids)[1]) for sample in samples)
+    verdicts = verify(bench.task, zip(asked, answers, strict=True))
+    return [v if sample.stopped else Verdict.UNPARSED for v, sample in zip(verdicts, samples, strict=True)]
 
 
 def write_results(bench: Workbench, where: HeldOut) -> dict[str, Any]:

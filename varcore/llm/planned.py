@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from varcore.llm.algorithm import plan
+from varcore.llm.grpo import policy_settings
 from varcore.llm.presets import Config
 from varcore.llm.training import TrainSettings
 
@@ -60,6 +61,7 @@ def trainings(config: Config) -> dict[str, TrainSettings]:
     kinds |= {} if config.model else {"base": config.base}
     long = dataclasses.replace(config.reasoner, steps=config.reasoner.steps * config.rounds)
     kinds |= {f"train-reasoner-{method}": long for method in set(config.methods) - {"vr", "accuracy"}}
+    kinds |= {"train-reasoner-grpo": policy_settings(config)} if "grpo" in config.methods else {}
     names = [stage.name for stage in plan(config)]
     return {name: kinds[kind] for name in names for kind in (_kind(name, kinds),) if kind is not None}
 
@@ -88,4 +90,9 @@ def _tokens(config: Config, lengths: Lengths, traces: dict[str, int], name: str)
     settings = trainings(config).get(name)
     if settings is None:  # weigh, or a base that is there already
         return StageTokens(name)
-    return StageTokens(name, trained=settings.steps * settings.batch_size * (asked + lengths.answer))
+    examples = settings.steps * settings.batch_size
+    trained = examples * (asked + lengths.answer)
+    if name == "train-reasoner-grpo":  # at most: groups that are all right or all wrong are drawn, not trained on
+        groups = examples // config.prior_traces
+        return StageTokens(name, examples * (lengths.trace + lengths.answer), groups * lengths.prompt, trained)
+    return StageTokens(name, trained=trained)

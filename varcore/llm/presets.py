@@ -15,6 +15,7 @@ from varcore.llm.weighing import WeightRule
 METHODS = {
     "sft": "more of pi_0's own training, on the same curated data",
     "rft": "rejection sampling: every correct trace of pi_0, as many samples as vr spends",
+    "grpo": "reinforcement learning on pi_0's own verdicts, as many rollouts as vr draws traces",
     "nohint": "vr's pipeline with traces from pi_0 instead of q",
     "accuracy": "vr with the ratio pi/q left out (exponent 0)",
     "direct": "the reference answer itself, written as a trace: what a posterior that only leaks would give",
@@ -38,6 +39,7 @@ class Config:
     template: name or .toml file of the texts around question, trace and answer; "" is the tiny model's.
     lora_rank: 0 finetunes all weights; otherwise every role is a LoRA adapter of this rank over one frozen base.
     posterior_data: forward-KL data for q: the reasoner's "own" correct traces (Eq. 9), "curated" traces, or "both".
+    grpo_learning_rate_factor: GRPO's learning rates as a share of the reasoner's, which are those of finetuning.
     engine: what draws traces and answers: "transformers", "vllm" or "server" (vllm serve; each command says where).
     """
 
@@ -75,6 +77,7 @@ class Config:
         default_factory=lambda: TrainSettings(500, learning_rate=1e-2, muon_learning_rate=3e-2)
     )
     reasoner: TrainSettings = field(default_factory=lambda: TrainSettings(400, learning_rate=5e-3))
+    grpo_learning_rate_factor: float = 0.1
     shard_questions: int = 1024
     batch_size: int = 1024
     engine: str = "transformers"
@@ -91,6 +94,8 @@ class Config:
             raise ValueError(f"posterior_data must be one of {list(POSTERIOR_DATA)}, got {self.posterior_data!r}.")
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {list(ENGINES)}, got {self.engine!r}.")
+        if "grpo" in self.methods:
+            _check_grpo(self.engine, self.prior_traces)
         if self.evaluation_split not in ("validation", "test"):
             raise ValueError(f"evaluation_split must be validation or test, got {self.evaluation_split!r}.")
         for name in ("rounds", "num_curated", "num_test", "prior_traces", "posterior_traces", "answers"):
@@ -110,6 +115,19 @@ class Config:
     @property
     def num_train(self) -> int:
         return self.num_curated + self.num_answer_only
+
+
+def _check_grpo(engine: str, prior_traces: int) -> None:
+    if engine != "transformers":
+        raise ValueError(
+            f"grpo draws from weights that change at every step, and the engine {engine} reads saved ones. Use "
+            "--engine transformers, or leave grpo out of the methods."
+        )
+    if prior_traces < 2:
+        raise ValueError(
+            f"grpo compares the prior_traces rollouts of a question with each other and needs at least 2, got "
+            f"{prior_traces}. Set prior_traces to 2 or more, or leave grpo out of the methods."
+        )
 
 
 PAPER = TrainSettings(  # Zhou et al.: batch, AdamW, cosine with warmup, clipping, epochs as steps

@@ -53,6 +53,10 @@ class Cost:
     def flops(self) -> float:
         return self.prefill_flops + self.decode_flops + self.scored_flops + self.trained_flops
 
+    def __add__(self, other: Cost) -> Cost:
+        """What two parts of a stage spent together."""
+        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
     def entry(self) -> dict[str, int | float]:
         """As compute.json has it: the fields, and the FLOPs of all kinds together."""
         return {**dataclasses.asdict(self), "flops": self.flops}

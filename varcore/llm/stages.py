@@ -6,7 +6,7 @@ Every stage reads what earlier ones left in the run directory, writes its own fi
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from varcore.llm.sampling import Request, Sample
 from varcore.llm.scoring import score
 from varcore.llm.templates import Ids, Template
 from varcore.llm.tiny import tiny_qwen3
-from varcore.llm.training import Example, TrainSettings, finetune
+from varcore.llm.training import Example, TrainLog, TrainSettings, finetune
 from varcore.llm.verifiers import verify
 from varcore.llm.weighing import weigh
 from varcore.llm.workbench import Metrics, Workbench
@@ -229,21 +229,30 @@ def train_reasoner(
 def _train(
     bench: Workbench, role: str, start: str | PreTrainedModel, examples: list[Example], settings: TrainSettings
 ) -> tuple[Cost, Metrics]:
-    """Train `role` from another role's model, or from a model that is none's."""
+    """Finetune `role` from another role's model, or from a model that is none's."""
+
+    def teach(model: PreTrainedModel, seed: int, **options: Any) -> TrainLog:
+        return finetune(model, examples, settings, seed, **options)
+
+    return train_role(bench, role, start, settings.steps, teach)
+
+
+def train_role(
+    bench: Workbench, role: str, start: str | PreTrainedModel, steps: int, teach: Callable[..., TrainLog]
+) -> tuple[Cost, Metrics]:
+    """Train `role` by `teach`, called with the model, a seed and the `checkpoints` and `advance` of `finetune`."""
     seed = stream_seed(bench.config.seed, "train", role)
     model = bench.begin(start, role, seed)
     checkpoints = bench.run.path / "models" / f"{role}-unfinished"
-    advance = bench.reporter.begin(settings.steps, "steps")
+    advance = bench.reporter.begin(steps, "steps")
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    log = finetune(model, examples, settings, seed, checkpoints=checkpoints, advance=advance)
+    log = teach(model, seed, checkpoints=checkpoints, advance=advance)
     bench.models.save(role, model)
     if processes.state().is_main_process:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    curve = [
-        {"step": step, "loss": log.losses[step], "gradient_norm": log.gradient_norms[step]}
-        for step in range(settings.steps)
-    ]
-    return training_cost(bench.models.num_parameters(role), learned, log.tokens, settings.steps), curve
+    curves = {"loss": log.losses, "gradient_norm": log.gradient_norms, **log.notes}
+    metrics = [{"step": step, **{name: values[step] for name, values in curves.items()}} for step in range(steps)]
+    return training_cost(bench.models.num_parameters(role), learned, log.tokens, steps), metrics
 
 
 def _forward_cost(bench: Workbench, **tokens: int) -> Cost:

@@ -15,6 +15,7 @@ NAMES = {
     "pi0": "pi0 (start)",
     "sft": "continued SFT",
     "rft": "RFT",
+    "grpo": "GRPO",
     "nohint": "no hint",
     "accuracy": "accuracy-only",
 }

@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from varcore.llm.templates import Ids
 
 @dataclass(frozen=True)
 class Example:
-    """Raise log p(response | prompt) with this weight (>= 0).  Only response tokens are trained on."""
+    """Raise log p(response | prompt) with this weight; below 0, lower it.  Only response tokens are trained on."""
 
     prompt: Ids
     response: Ids
@@ -64,11 +64,15 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainLog:
-    """What a training run did: its loss at every step, gradient norms before clipping, and tokens processed."""
+    """What a training run did: its loss at every step, gradient norms before clipping, and tokens processed.
+
+    `notes`: what else was said of every step by what gave its examples, by name.
+    """
 
     losses: list[float]
     gradient_norms: list[float]
     tokens: int
+    notes: dict[str, list[float]] = field(default_factory=dict)
 
 
 def dr_sft_loss(log_probs: Tensor, weights: Tensor, constant: float) -> Tensor:
@@ -108,46 +112,73 @@ def finetune(
     """
     _check_weights(examples)
     examples = [example for example in examples if example.weight > 0]
-    constant = loss_constant(examples, settings.batch_size)
+    order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
+    return train(
+        model,
+        lambda step: ([examples[index] for index in order[step]], {}),
+        loss_constant(examples, settings.batch_size),
+        settings,
+        checkpoints=checkpoints,
+        advance=advance,
+    )
+
+
+def train(
+    model: PreTrainedModel,
+    draw: Callable[[int], tuple[Sequence[Example], dict[str, float]]],
+    constant: float,
+    settings: TrainSettings,
+    *,
+    temperature: float = 1.0,
+    checkpoints: Path | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> TrainLog:
+    """Train `model` in place by `dr_sft_loss` on the examples that `draw` gives at every step.
+
+    Args:
+        draw: called with the number of a step, in order and once each; the examples of that step, of any sign, and
+            what is to be noted of it.  It may look at the model: its weights are those of that step.
+        constant: of the loss.
+        temperature: at which log-probabilities are taken.
+        checkpoints, advance: as in `finetune`; a training that continues does not draw again what is done.
+    """
     accelerator = processes.accelerator()  # one process, unless `accelerate launch` started several
     sharded = accelerator.distributed_type == DistributedType.FSDP
     _check_processes(accelerator.num_processes, sharded, settings)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizers: list[torch.optim.Optimizer]
-    log_probs, *optimizers = accelerator.prepare(ResponseLogProbs(model), *_optimizers(model, settings))
+    log_probs, *optimizers = accelerator.prepare(ResponseLogProbs(model, temperature), *_optimizers(model, settings))
     state = Checkpoint(model, optimizers, checkpoints)
-    done, losses, norms = state.load()
-    order = list(itertools.islice(batches(examples, settings.batch_size, seed), settings.steps))
+    done, curves = state.load()
     advance(done)
-    model.train()
     for step in range(done, settings.steps):
-        mine = order[step][accelerator.process_index :: accelerator.num_processes]
-        losses.append(_backward(accelerator, log_probs, [examples[i] for i in mine], constant, settings))
+        examples, notes = draw(step)
+        model.train()
+        mine = examples[accelerator.process_index :: accelerator.num_processes]
+        loss = _backward(accelerator, log_probs, mine, constant, settings)
         norm = accelerator.clip_grad_norm_(log_probs.parameters(), settings.clip)
         assert norm is not None  # it is for DeepSpeed alone
-        norms.append(norm.item())
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * learning_rate_factor(step, settings)
-            optimizer.step()
-            optimizer.zero_grad()
+        tokens = sum(example.num_tokens for example in examples)
+        for name, value in {"loss": loss, "norm": norm.item(), "tokens": tokens, **notes}.items():
+            curves[name].append(float(value))
+        _update(optimizers, learning_rate_factor(step, settings))
         advance(1)
         if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
-            state.save(step + 1, losses, norms)
+            state.save(step + 1, curves)
     model.eval()
-    return TrainLog(losses, norms, sum(examples[index].num_tokens for batch in order for index in batch))
+    return TrainLog(curves.pop("loss"), curves.pop("norm"), int(sum(curves.pop("tokens"))), dict(curves))
 
 
 class ResponseLogProbs(nn.Module):
     """`response_log_probs` as a module, so that what shards or replicates a model sees all of it in one forward."""
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, temperature: float = 1.0):
         super().__init__()
-        self.model = model
+        self.model, self.temperature = model, temperature
 
     def forward(self, rows: list[tuple[Ids, Ids]]) -> Tensor:
-        return response_log_probs(self.model, rows)
+        return response_log_probs(self.model, rows, temperature=self.temperature)
 
 
 def batches(examples: Sequence[Example], size: int, seed: int, *, window: int = 16) -> Iterator[list[int]]:
@@ -175,8 +206,11 @@ def _permutations(count: int, rng: random.Random) -> Iterator[list[int]]:
 def _backward(
     accelerator: Accelerator, log_probs: nn.Module, batch: Sequence[Example], constant: float, settings: TrainSettings
 ) -> float:
-    """Add the gradient of this process's share of a batch, a micro-batch at a time; the loss of the whole batch."""
-    size, total = settings.micro_batch_size or len(batch), 0.0
+    """Add the gradient of this process's share of a batch, a micro-batch at a time; the loss of the whole batch.
+
+    Of a batch without examples there is none, and the optimisers leave every parameter as it is.
+    """
+    size, total = settings.micro_batch_size or max(1, len(batch)), 0.0
     for start in range(0, len(batch), size):
         micro = batch[start : start + size]
         last = start + size >= len(batch)
@@ -191,6 +225,14 @@ def _backward(
     summed = accelerator.reduce(torch.tensor(total, dtype=torch.float64, device=accelerator.device))
     assert isinstance(summed, Tensor)
     return summed.item()
+
+
+def _update(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _check_processes(processes: int, sharded: bool, settings: TrainSettings) -> None:

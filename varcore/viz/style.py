@@ -61,7 +61,7 @@ LOOKS = {
     "accuracy estimator": Look("accuracy", "#0072B2", "solid", "circle"),
     "maximum likelihood": Look("maximum likelihood", INK, "dot", "square"),
     "reinforce": Look("REINFORCE", "#56B4E9", "dash", "triangle-up"),
-    "grpo": Look("GRPO", "#D55E00", "solid", "circle"),
+    "grpo": Look("GRPO", "#8C564B", "longdashdot", "hexagon"),
     "dapo": Look("DAPO", "#E69F00", "dash", "diamond"),
     "dr grpo": Look("Dr. GRPO", "#009E73", "dashdot", "triangle-down"),
     "rloo": Look("RLOO", "#7B5EA7", "longdash", "cross"),
