@@ -45,7 +45,7 @@ def weights(bench: Workbench) -> Found:
     train_and_evaluate(bench, "best-one-unmixed", weighted(table, RULES["best-one"]), mixed=False)
     for count in K_SMALLER:
         train_and_evaluate(bench, f"k-{count}", weighted(first(table, count), plain))
-    train_and_evaluate(bench, "k-16", weighted(joined(table, traces_of_q(bench, MORE)), plain))
+    train_and_evaluate(bench, "k-16", weighted(joined(table, traces_of(bench, "q1", MORE, "posterior")), plain))
     own = ("unmixed", "best-one-unmixed", *(f"k-{count}" for count in (*K_SMALLER, 16)))
     roles = [*RUNNER, *(name for name in RULES if name not in RUNNER), *own]
     return {
@@ -74,28 +74,22 @@ def joined(table: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([table, more]).take(order)
 
 
-def traces_of_q(bench: Workbench, round_: int, hints: Callable[[Question], str] | None = None) -> pa.Table:
-    """K more traces of q for every training question, scored and answered by pi_0, with other hints if asked.
+def traces_of(
+    bench: Workbench, role: str, round_: int, source: str, hints: Callable[[Question], str] | None = None
+) -> pa.Table:
+    """K more traces for every training question, from the model `role`, scored and answered by pi_0.
 
-    They are kept in the run's ledger as a round of their own; costs count as one stage.
+    `source` "posterior" shows the hint, that of `hints` if it is given; "prior" shows none.  They are kept in the
+    run's ledger as a round of their own.
     """
     name = f"traces-{round_}"
     if hints is not None:
         train = [dataclasses.replace(question, reference=hints(question)) for question in bench.train]
         bench = dataclasses.replace(bench, train=train)
-    return _traces(bench, name, round_, "posterior")
-
-
-def traces_without_hint(bench: Workbench, round_: int) -> pa.Table:
-    """The same from q under the reasoner's prompt, which shows no hint."""
-    return _traces(bench, f"traces-{round_}", round_, "prior")
-
-
-def _traces(bench: Workbench, name: str, round_: int, source: str) -> pa.Table:
     if not bench.run.done(name):
         count = bench.config.posterior_traces
         parts = [
-            stages.sample_traces(bench, round_, source, "q1", count),
+            stages.sample_traces(bench, round_, source, role, count),
             stages.score_traces(bench, round_, source, "pi0"),
             stages.verify_traces(bench, round_, source, "pi0"),
         ]
@@ -121,8 +115,10 @@ def flops(bench: Workbench, roles: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def curves(bench: Workbench, roles: Sequence[str], every: int = 20) -> dict[str, dict[str, list[float]]]:
-    """Loss and gradient norm of each arm's training, means of `every` steps."""
+def curves(
+    bench: Workbench, roles: Sequence[str], names: Sequence[str] = ("loss", "gradient_norm"), every: int = 20
+) -> dict[str, dict[str, list[float]]]:
+    """What was noted of each arm's training, means of `every` steps."""
     rows = storage.read_lines(bench.run.path / "metrics.jsonl")
     found = {}
     for role in roles:
@@ -130,7 +126,8 @@ def curves(bench: Workbench, roles: Sequence[str], every: int = 20) -> dict[str,
         blocks = [own[start : start + every] for start in range(0, len(own), every)]
         found[role] = {
             name: [round(statistics.mean(row[name] for row in block), 5) for block in blocks]
-            for name in ("loss", "gradient_norm")
+            for name in names
+            if own and name in own[0]
         }
     return found
 
@@ -181,16 +178,13 @@ def lie_of_prior(bench: Workbench) -> Found:
 
 def diversity(bench: Workbench) -> Found:
     """Many samples of few questions, by the runner's reasoners."""
+    return {"diversity": {role: diverse(bench, role) for role in RUNNER}}
+
+
+def diverse(bench: Workbench, role: str) -> Found:
     where = dataclasses.replace(DIVERSE, split=bench.config.evaluation_split, seed=bench.config.seed)
-    found = {}
-    for role in RUNNER:
-        if not (bench.run.path / where.folder / f"{role}.parquet").exists():
-            comparison.evaluate(bench, role, where)
-        found[role] = _diversity(bench, role, where)
-    return {"diversity": found}
-
-
-def _diversity(bench: Workbench, role: str, where: comparison.HeldOut) -> Found:
+    if not (bench.run.path / where.folder / f"{role}.parquet").exists():
+        comparison.evaluate(bench, role, where)
     table = storage.read_table(bench.run.path / where.folder / f"{role}.parquet")
     correct, _ = comparison.correct_matrix(bench, role, where)
     rows = table.to_pylist()
@@ -213,11 +207,12 @@ def hints(bench: Workbench) -> Found:
     """Arms whose posterior traces were drawn under worse hints, for half of the questions and for all."""
     clean, plain = bench.table(1, "posterior"), WeightRule()
     others = dict(zip((q.id for q in bench.train), rotated(bench), strict=True))
+    seeds = {q.id: stream_seed(bench.config.seed, "noisy", q.id) for q in bench.train}
     tables = {
-        "wrong": traces_of_q(bench, 101, lambda q: others[q.id]),
-        "noisy": traces_of_q(bench, 102, lambda q: changed(q.reference, stream_seed(bench.config.seed, "noisy", q.id))),
-        "partial": traces_of_q(bench, 103, lambda q: first_half(q.reference)),
-        "missing": traces_without_hint(bench, 104),
+        "wrong": traces_of(bench, "q1", 101, "posterior", lambda q: others[q.id]),
+        "noisy": traces_of(bench, "q1", 102, "posterior", lambda q: changed(q.reference, seeds[q.id])),
+        "partial": traces_of(bench, "q1", 103, "posterior", lambda q: first_half(q.reference)),
+        "missing": traces_of(bench, "q1", 104, "prior"),
     }
     ids = sorted(q.id for q in bench.train)
     random.Random(stream_seed(bench.config.seed, "hints")).shuffle(ids)

@@ -13,6 +13,9 @@ Parts, each a record of its own per seed in the log:
     diversity   64 samples of 240 questions: Pass@k up to 64, distinct correct answers, entropy of a trace
     hints       q shown another question's answer, one with a changed number, the first half, or no hint, for half of
                 the training questions or all
+    trainings   vr's loss over the tokens of each batch instead of a constant; GRPO
+    reverse     a posterior by reverse KL from pi_0 and from q, step by step: tokens, distinct traces, what it copies;
+                then a reasoner from its traces
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from contextlib import closing
 from pathlib import Path
 
 import ablation_parts
+import ablation_trainings
 from ablations_table import show
 from arms import Record, about, collect
 from rich.console import Console
@@ -33,12 +37,13 @@ from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory
 from varcore.llm.workbench import open_workbench
 
+PARTS = ablation_parts.PARTS | ablation_trainings.PARTS
 METHODS = ["sft", "rft", "nohint", "accuracy", "direct", "vr"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(ablation_parts.PARTS), help="comma-separated")
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated")
     parser.add_argument("--seeds", default="301,302,303,304,305", help="comma-separated; below 100 are the pilots'")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
@@ -61,7 +66,7 @@ def one_part(part: str, seed: int, split: str, runs: Path) -> Record:
     reporter = Reporter(Console(), quiet=True)
     algorithm.run(path, config, reporter)
     with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
-        found = ablation_parts.PARTS[part](bench)
+        found = PARTS[part](bench)
     return {**about(part, seed, split, path), **found}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def scores(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def figures(name: str, columns: Sequence[str]):
+def figures(name: str, columns: Sequence[str]) -> Callable[[Sequence[Record]], list[str]]:
     """A table of one entry of the records, a row for each of its names, plain means over the seeds."""
 
     def lines(records: Sequence[Record]) -> list[str]:
@@ -62,6 +62,7 @@ TABLES = {
     "scores": scores,
     "lie": figures("lie", ("ess", "max_weight", "total_variation", "heaviest_changed", "length", "hint_copied")),
     "solved": figures("solved", ("questions", "answers")),
+    "leaks": figures("leaks", ("hint_copied", "leaked_nats", "mean_tokens", "distinct", "log_ratio")),
     "diversity": figures("diversity", ("distinct_correct", "distinct_traces", "entropy", "length")),
 }
 

@@ -14,6 +14,7 @@ from varcore.tasks import Countdown
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its files import each other as scripts do
 
 import ablation_parts
+import ablation_trainings
 import ablations
 import ablations_table
 import arms
@@ -26,6 +27,8 @@ def small_parts(miniature):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablations, "settings", settings)
+        small = dataclasses.replace(ablation_trainings.REVERSE, steps=4, batch_size=6)
+        patch.setattr(ablation_trainings, "REVERSE", small)
         patch.setattr(ablation_parts, "DIVERSE", comparison.HeldOut("validation", 4, 64, 0, "diversity"))
         yield
 
@@ -35,7 +38,7 @@ def done(small_parts, miniature_world, tmp_path_factory, request):
     """The records of all parts of one seed: made once, shown again afterwards."""
     if not hasattr(request.module, "RUNS"):
         request.module.RUNS = tmp_path_factory.mktemp("ablations")
-    return {part: ablations.one_part(part, 3, "validation", request.module.RUNS) for part in ablation_parts.PARTS}
+    return {part: ablations.one_part(part, 3, "validation", request.module.RUNS) for part in ablations.PARTS}
 
 
 def test_every_arm_has_scores_and_nothing_is_trained_twice(done, monkeypatch, request):
@@ -78,6 +81,16 @@ def test_diversity_counts_samples_of_every_reasoner(done):
         assert list(found["pass"].values()) == sorted(found["pass"].values())
         assert 0 < found["distinct_traces"] <= 1
         assert found["entropy"] > 0
+
+
+def test_trainings_and_reverse_kl_have_their_arms(done):
+    assert set(done["trainings"]["scores"]) == {"pi0", "sft", "rft", "vr", "token-mean", "grpo"}
+    assert done["trainings"]["curves"]["token-mean"]["loss"][0] > 0
+    found = done["reverse"]
+    assert set(found["scores"]) == {"pi0", "rft", "vr", "reverse", "reverse-from-q"}
+    assert set(found["leaks"]) == set(found["solved"]) == {"forward", "reverse", "reverse-from-q"}
+    assert set(found["curves"]["reverse"]) == set(ablation_trainings.NOTES)
+    assert found["curves"]["reverse"] != found["curves"]["reverse-from-q"], "they start from different models"
 
 
 def test_the_tables_name_every_arm(done):

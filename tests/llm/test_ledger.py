@@ -127,6 +127,15 @@ def test_copied_share_by_hand():
     assert ledger.copied_share([], [1]) == ledger.copied_share([1], []) == 0.0
 
 
+def test_copied_run_and_leaked_nats_by_hand():
+    hint, trace = [1, 2, 3, 4], [9, 2, 3, 9, 3, 4]
+    assert list(ledger.copied_run(hint, trace)) == [1, 2], "the first of two runs of two"
+    log_pi, log_q = [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0], [-1.0, -0.5, -0.25, -4.0, -5.0, -6.0]
+    assert ledger.leaked_nats(hint, trace, log_pi, log_q) == 1.5 + 2.75
+    assert list(ledger.copied_run([7], trace)) == []
+    assert ledger.leaked_nats([7], trace, log_pi, log_q) == 0
+
+
 def test_a_ledger_of_another_version_is_refused_whatever_its_columns(make_table):
     table = make_table([{}])
     other = table.replace_schema_metadata({b"varcore_ledger_version": b"2"})

@@ -145,12 +145,28 @@ def copied_share(hint: Sequence[int], trace: Sequence[int]) -> float:
 
     A leak statistic, not a verdict: a trace that reaches the hinted answer has to mention some of it.
     """
-    best = 0
+    return len(copied_run(hint, trace)) / len(hint) if hint else 0.0
+
+
+def copied_run(hint: Sequence[int], trace: Sequence[int]) -> range:
+    """Where in the trace the longest run of hint tokens stands, the first of several; an empty range if none does."""
+    best = range(0)
     ends = [0] * (len(hint) + 1)  # ends[j]: longest common run ending at hint[j-1] and the current trace token
-    for token in trace:
+    for place, token in enumerate(trace, 1):
         ends = [0] + [ends[j] + 1 if hint[j] == token else 0 for j in range(len(hint))]
-        best = max(best, *ends)
-    return best / len(hint) if hint else 0.0
+        if max(ends) > len(best):
+            best = range(place - max(ends), place)
+    return best
+
+
+def leaked_nats(
+    hint: Sequence[int], trace: Sequence[int], log_pi: Sequence[float], log_q: Sequence[float]
+) -> float:
+    """How much likelier the hint made what was copied from it: sum over `copied_run` of log q - log pi, in nats.
+
+    About 0 where the reasoner would have written these tokens anyway; large where they stand because q saw the hint.
+    """
+    return sum(log_q[t] - log_pi[t] for t in copied_run(hint, trace))
 
 
 def _reduce(table: pa.Table, name: str, function: Callable[[list[float]], int | float]) -> list[int | float]:
