@@ -100,9 +100,9 @@ def by_reverse_kl(bench: Workbench, role: str, start: str) -> tuple[Cost, Metric
     """
     groups = REVERSE.batch_size // bench.config.prior_traces
     constant = loss_constant(training_sets.hinted_curated_examples(bench), REVERSE.batch_size)
-    pi = bench.model("pi0")
 
     def teach(model: PreTrainedModel, seed: int, **options: Any) -> TrainLog:
+        pi = bench.model("pi0")  # read again: the model that is trained may have begun as the one that was held
         asked = [Example(bench.template.prompt(question.text), ()) for question in bench.train]
         order = list(itertools.islice(batches(asked, groups, seed, window=1), REVERSE.steps))
 

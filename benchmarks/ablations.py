@@ -16,17 +16,22 @@ Parts, each a record of its own per seed in the log:
     trainings   vr's loss over the tokens of each batch instead of a constant; GRPO
     reverse     a posterior by reverse KL from pi_0 and from q, step by step: tokens, distinct traces, what it copies;
                 then a reasoner from its traces
+    rounds      T = 1, 2, 3, and T = 1 with the steps of three rounds; baselines with the steps and samples of three
+    adapters    pi_0, q and every reasoner as LoRA adapters of rank 32 over one base, against whole models
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ablation_parts
 import ablation_trainings
+import ablation_variants
 from ablations_table import show
 from arms import Record, about, collect
 from rich.console import Console
@@ -35,7 +40,7 @@ from varcore.llm import algorithm, presets
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory
-from varcore.llm.workbench import open_workbench
+from varcore.llm.workbench import Workbench, open_workbench
 
 PARTS = ablation_parts.PARTS | ablation_trainings.PARTS
 METHODS = ["sft", "rft", "nohint", "accuracy", "direct", "vr"]
@@ -43,7 +48,7 @@ METHODS = ["sft", "rft", "nohint", "accuracy", "direct", "vr"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated")
+    parser.add_argument("--parts", default=",".join([*PARTS, *ablation_variants.VARIANTS]), help="comma-separated")
     parser.add_argument("--seeds", default="301,302,303,304,305", help="comma-separated; below 100 are the pilots'")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
@@ -55,19 +60,31 @@ def main() -> None:
     show(collect(jobs, one_part, arguments.runs, arguments.out, arguments.workers))
 
 
-def settings(seed: int, split: str) -> Config:
-    changes = {"seed": seed, "evaluation_split": split, "methods": METHODS}
-    return presets.override(presets.preset("tiny"), changes)
+def settings(seed: int, split: str, **changes: Any) -> Config:
+    common = {"seed": seed, "evaluation_split": split, "methods": METHODS}
+    return presets.override(presets.preset("tiny"), common | changes)
 
 
 def one_part(part: str, seed: int, split: str, runs: Path) -> Record:
     """A part of one seed; continues what its run directory holds.  Only one part of a seed can run at a time."""
-    config, path = settings(seed, split), runs / f"{split}-{seed}"
+    path = runs / f"{split}-{seed}"
+    with run(path, settings(seed, split)) as bench:
+        if part in PARTS:
+            return {**about(part, seed, split, path), **PARTS[part](bench)}
+        changes, work = ablation_variants.VARIANTS[part]
+        config, other = settings(seed, split, **changes), runs / f"{split}-{seed}-{part}"
+        ablation_variants.share(bench, other, config)
+        with run(other, config) as variant:
+            return {**about(part, seed, split, other), **work(bench, variant)}
+
+
+@contextmanager
+def run(path: Path, config: Config) -> Iterator[Workbench]:
+    """The workbench of a run that is finished first if it is not."""
     reporter = Reporter(Console(), quiet=True)
     algorithm.run(path, config, reporter)
     with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
-        found = PARTS[part](bench)
-    return {**about(part, seed, split, path), **found}
+        yield bench
 
 
 if __name__ == "__main__":

@@ -15,15 +15,18 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its files i
 
 import ablation_parts
 import ablation_trainings
+import ablation_variants
 import ablations
 import ablations_table
 import arms
 
+EVERY = [*ablations.PARTS, *ablation_variants.VARIANTS]
+
 
 @pytest.fixture(scope="module")
 def small_parts(miniature):
-    def settings(seed: int, split: str):
-        return miniature(seed=seed, evaluation_split=split, methods=ablations.METHODS)
+    def settings(seed: int, split: str, **changes):
+        return miniature(**{"seed": seed, "evaluation_split": split, "methods": ablations.METHODS} | changes)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablations, "settings", settings)
@@ -38,7 +41,7 @@ def done(small_parts, miniature_world, tmp_path_factory, request):
     """The records of all parts of one seed: made once, shown again afterwards."""
     if not hasattr(request.module, "RUNS"):
         request.module.RUNS = tmp_path_factory.mktemp("ablations")
-    return {part: ablations.one_part(part, 3, "validation", request.module.RUNS) for part in ablations.PARTS}
+    return {part: ablations.one_part(part, 3, "validation", request.module.RUNS) for part in EVERY}
 
 
 def test_every_arm_has_scores_and_nothing_is_trained_twice(done, monkeypatch, request):
@@ -91,6 +94,17 @@ def test_trainings_and_reverse_kl_have_their_arms(done):
     assert set(found["leaks"]) == set(found["solved"]) == {"forward", "reverse", "reverse-from-q"}
     assert set(found["curves"]["reverse"]) == set(ablation_trainings.NOTES)
     assert found["curves"]["reverse"] != found["curves"]["reverse-from-q"], "they start from different models"
+
+
+def test_variants_share_the_base_and_score_their_own_models(done):
+    rounds = done["rounds"]["scores"]
+    assert set(rounds) == {"pi0", "sft", "rft", "vr", "vr-round1", "vr-round2", "vr-longer"}
+    assert rounds["pi0"] == done["weights"]["scores"]["pi0"], "the same pi_0, on the same questions"
+    adapters = done["adapters"]
+    assert {role: adapters["scores"][f"whole-{role}"] for role in ("pi0", "vr")} == {
+        role: done["weights"]["scores"][role] for role in ("pi0", "vr")
+    }
+    assert adapters["learned"]["pi0"] > 0
 
 
 def test_the_tables_name_every_arm(done):
