@@ -166,7 +166,7 @@ def leaked_nats(
 
     About 0 where the reasoner would have written these tokens anyway; large where they stand because q saw the hint.
     """
-    return sum(log_q[t] - log_pi[t] for t in copied_run(hint, trace))
+    return sum((log_q[t] - log_pi[t] for t in copied_run(hint, trace)), 0.0)
 
 
 def _reduce(table: pa.Table, name: str, function: Callable[[list[float]], int | float]) -> list[int | float]:
