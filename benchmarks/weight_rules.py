@@ -46,6 +46,7 @@ from varcore.llm.scoring import score
 from varcore.llm.weighing import WeightRule, correct_answers, training_examples, weigh
 from varcore.llm.workbench import Workbench, open_workbench
 from varcore.tasks import Chain
+from varcore.tasks.chain import OPERATIONS
 
 SHORT = {"max_trace_tokens": 24, "max_answer_tokens": 4}  # a chain's longest trace has 17 tokens
 SETTINGS: dict[str, dict[str, Any]] = {"countdown": {}, "chain": SHORT, "chain-obedient": SHORT}  # beside "tiny"
@@ -107,7 +108,8 @@ def measure(bench: Workbench) -> dict[str, Any]:
     """Train and evaluate what is missing; then the figures of every arm and of the traces."""
     own = pa.concat_tables([bench.table(1, "prior"), bench.table(1, "extra")])
     posterior = bench.table(1, "posterior")
-    invalid = {"pi0": invalid_traces(bench, own), "q": invalid_traces(bench, posterior)}
+    steps = {"pi0": invalid_steps(bench, own), "q": invalid_steps(bench, posterior)}
+    invalid = {source: found and [bool(places) for places in found] for source, found in steps.items()}
     limits = thresholds(bench)
     weighed = weighings(posterior, invalid["q"], limits)
     for name, (table, rule) in weighed.items():
@@ -119,7 +121,7 @@ def measure(bench: Workbench) -> dict[str, Any]:
     ]
     return {
         "thresholds": limits,
-        "traces": {"pi0": accepted(own, invalid["pi0"]), "q": accepted(posterior, invalid["q"])},
+        "traces": {"pi0": accepted(own, steps["pi0"]), "q": accepted(posterior, steps["q"])},
         "weights": {name: leftover(posterior, found, invalid["q"]) for name, found in weights.items()}
         | {"rft": leftover(own, accuracies, invalid["pi0"])},
         "scores": {name: scores(bench, SHARED.get(name, f"rule-{name}")) for name in [*SHARED, *weighed]},
@@ -161,31 +163,34 @@ def columns(table: pa.Table, *names: str) -> list[list[Any]]:
     return [table[name].to_pylist() for name in names]
 
 
-def invalid_traces(bench: Workbench, table: pa.Table) -> list[bool] | None:
-    """Whether each trace has an invalid step; None where the task cannot check steps."""
+def invalid_steps(bench: Workbench, table: pa.Table) -> list[list[int]] | None:
+    """Each trace's invalid steps, counted from the last one, which is 0; None where the task cannot check steps."""
     if not isinstance(bench.task, Chain):
         return None
     by_id = {question.id: question for question in bench.train}
-    texts = (
-        (by_id[id_], bench.template.read_trace(ids))
-        for id_, ids in zip(*columns(table, "question_id", "trace_ids"), strict=True)
-    )
-    return [bool(bench.task.invalid_steps(question, text)) for question, text in texts]
+    found = []
+    for id_, ids in zip(*columns(table, "question_id", "trace_ids"), strict=True):
+        question, text = by_id[id_], bench.template.read_trace(ids)
+        last = OPERATIONS[question.level]
+        found.append([last - place for place in bench.task.invalid_steps(question, text)])
+    return found
 
 
-def accepted(table: pa.Table, invalid: Sequence[bool] | None) -> dict[str, dict[str, float]]:
+def accepted(table: pa.Table, steps: Sequence[Sequence[int]] | None) -> dict[str, dict[str, float]]:
     """Per level: share of traces with a correct answer, of questions with such a trace, and where steps can be checked
-    the share of these traces with an invalid step and of these questions that have no others."""
+    the share of these traces with an invalid step, with an invalid last step (it leaps to the answer), and of these
+    questions that have no trace without an invalid one."""
     ids, levels, correct = columns(table, "question_id", "level", "num_correct")
     found = {}
     for level, rows in by_level(levels).items():
         good = [i for i in rows if correct[i]]
         solved = {ids[i] for i in good}
         found[level] = {"traces": len(good) / len(rows), "questions": len(solved) / len({ids[i] for i in rows})}
-        if invalid is not None and good:
-            honest = {ids[i] for i in good if not invalid[i]}
+        if steps is not None and good:
+            honest = {ids[i] for i in good if not steps[i]}
             found[level] |= {
-                "invalid": sum(invalid[i] for i in good) / len(good),
+                "invalid": sum(bool(steps[i]) for i in good) / len(good),
+                "last_invalid": sum(0 in steps[i] for i in good) / len(good),
                 "questions_only_invalid": 1 - len(honest) / len(solved),
             }
     return found

@@ -48,9 +48,11 @@ def traces(runs: Sequence[Run]) -> list[str]:
     lines = []
     for source in ("pi0", "q"):
         for level in runs[0]["traces"][source]:
-            names = ("traces", "questions", "invalid", "questions_only_invalid")
+            names = ("traces", "questions", "invalid", "last_invalid", "questions_only_invalid")
             cells = [mean(runs, lambda run, n=n, s=source, g=level: run["traces"][s][g].get(n)) for n in names]
-            words = "accepted {}, questions with one {}, invalid among accepted {}, only invalid {}".format(*cells)
+            words = "accepted {}, questions with one {}; invalid step {}, invalid last step {}, only such {}".format(
+                *cells
+            )
             lines.append(f"  {source}, level {level}: {words}")
     return lines
 

@@ -115,18 +115,32 @@ def hand(make_table):
 
 
 INVALID = [False, True, True, True, False, False]
+STEPS = [[], [2], [0, 1], [0], [], []]  # invalid steps of the same traces, counted from the last one
 
 
 def test_accepted_traces_by_level(hand):
-    found = weight_rules.accepted(hand, INVALID)
+    found = weight_rules.accepted(hand, STEPS)
     assert found["all"] == {
         "traces": 0.5,
         "questions": pytest.approx(2 / 3),
         "invalid": pytest.approx(2 / 3),
+        "last_invalid": pytest.approx(1 / 3),
         "questions_only_invalid": 0.5,
     }
-    assert found["1"] == {"traces": 1.0, "questions": 1.0, "invalid": 0.5, "questions_only_invalid": 0.0}
-    assert found["2"] == {"traces": 0.25, "questions": 0.5, "invalid": 1.0, "questions_only_invalid": 1.0}
+    assert found["1"] == {
+        "traces": 1.0,
+        "questions": 1.0,
+        "invalid": 0.5,
+        "last_invalid": 0.0,
+        "questions_only_invalid": 0.0,
+    }
+    assert found["2"] == {
+        "traces": 0.25,
+        "questions": 0.5,
+        "invalid": 1.0,
+        "last_invalid": 1.0,
+        "questions_only_invalid": 1.0,
+    }
 
 
 def test_weight_left_on_invalid_traces(hand):
