@@ -49,7 +49,11 @@ from varcore.tasks import Chain
 from varcore.tasks.chain import OPERATIONS
 
 SHORT = {"max_trace_tokens": 24, "max_answer_tokens": 4}  # a chain's longest trace has 17 tokens
-SETTINGS: dict[str, dict[str, Any]] = {"countdown": {}, "chain": SHORT, "chain-obedient": SHORT}  # beside "tiny"
+SETTINGS: dict[str, dict[str, Any]] = {  # beside "tiny"
+    "countdown": {},
+    "chain": SHORT,
+    "chain-obedient": SHORT | {"corpus_texts": 76_800, "base": {"steps": 2400}, "initial": {"steps": 600}},
+}
 RULES = {
     "accuracy": WeightRule(exponent=0.0),
     "accuracy-free": WeightRule(exponent=0.0, normalized=False),
