@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from types import SimpleNamespace
 
@@ -211,6 +212,16 @@ def test_an_engine_that_reads_saved_weights_is_refused_before_anything_is_writte
     assert f"weights that change at every step, and the engine {engine} reads saved ones" in said
     assert "Use --engine transformers, or leave grpo out" in said
     assert not out.exists()
+
+
+def test_a_flag_makes_good_what_a_file_asks_of_a_preset_with_another_engine(tmp_path, capsys):
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"methods": ["grpo"]}))
+    command = ["run", "--preset", "qwen3-0.6b", "--config", str(settings), "--model", str(tmp_path / "none")]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 1
+    assert "the engine vllm reads saved ones" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "run"), "--engine", "transformers"]) == 1
+    assert "none' cannot be read" in capsys.readouterr().err, "the next thing that is looked at"
 
 
 def test_a_group_of_one_is_refused(miniature):

@@ -214,6 +214,13 @@ def test_costs_by_hand():
     assert training_cost(1000, 1000, 10, 4).trained_flops == 6 * 1000 * 10
 
 
+def test_costs_of_two_parts_add_up():
+    total = forward_cost(10, samples=2, prefill=3, decode=5) + training_cost(10, 4, 7, 6)
+    assert (total.samples, total.prefill_tokens, total.decode_tokens, total.trained_tokens) == (2, 3, 5, 7)
+    assert total.optimizer_steps == 6
+    assert total.flops == 2 * 10 * (3 + 5) + (4 * 10 + 2 * 4) * 7
+
+
 def test_a_stage_is_recorded_with_metrics_and_cost(open_run):
     run = open_run()
     run.finish("base", COST, 1.2345, [{"step": 0, "loss": 2.0}, {"step": 1, "loss": 1.0}])

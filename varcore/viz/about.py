@@ -35,6 +35,7 @@ MEANING = {
     "mix_curated": "curated traces are added to every method's training data",
     "rule": "how traces become weights",
     "corpus_texts": "practice texts for the base model",
+    "grpo_learning_rate_factor": "learning rates of GRPO, as a share of the other reasoners'",
     "shard_questions": "questions per ledger file",
     "batch_size": "sequences sampled at a time",
 }

@@ -21,7 +21,8 @@ TOKEN_SHADES = {"decode": "#0072B2", "prefill": "#79B4DA", "scored": "#009E73", 
 BOTTOM, NAME = 56, 30  # pixels below the panels, and above them for a panel's name
 LOG_TICKS = [digit * 10.0**power for power in range(-6, 5) for digit in (1, 3)]
 LOG_AXIS: dict[str, Any] = {"type": "log", "tickvals": LOG_TICKS, "ticktext": [f"{tick:g}" for tick in LOG_TICKS]}
-GLYPHS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "star": "★"}
+GLYPHS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼"}
+GLYPHS |= {"star": "★", "hexagon": "⬢"}
 
 
 @dataclass(frozen=True)
