@@ -18,7 +18,7 @@ Rules, all on accuracies (exponent: of the trace ratio pi/q; "free": not normali
     oracle                     accuracy, of traces without an invalid step alone (where the task can check steps)
 and sft (pi_0's own training continued: has it reached its plateau?) and rft (as many samples as q's arms used).
 
-Minutes of one core, from the processor time of pilots: 14 for a run of a chain task; countdown was not measured, some 20.
+Minutes of one core, from the processor time of pilots: 14 for a run of a chain task; countdown, not measured, some 20.
 """
 
 from __future__ import annotations
