@@ -7,7 +7,7 @@ question a figure answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
 
@@ -23,12 +23,12 @@ from varcore.viz.drawing import (
     short,
     vector,
 )
-from varcore.viz.style import INK, MUTED, bare, finish, panels, plain
+from varcore.viz.style import INK, MUTED, bare, finish, legend_below, panels, plain
+
+Interval = tuple[float, float, float]  # mean, lower end, upper end
 
 
-def interval_rows(
-    intervals: Mapping[str, tuple[float, float, float]], *, unit: str, title: str, caption: str
-) -> go.Figure:
+def interval_rows(intervals: Mapping[str, Interval], *, unit: str, title: str, caption: str) -> go.Figure:
     """A row per name: mean and interval, with a line at zero.
 
     Args:
@@ -36,21 +36,14 @@ def interval_rows(
         unit: the horizontal axis' title.
     """
     refuse("interval_rows", not intervals, "needs a row", "none", "Pass {name: (mean, lower, upper)}.")
-    crossed = [name for name, (mean, low, high) in intervals.items() if low > mean or mean > high]
-    refuse("interval_rows", bool(crossed), "lower <= mean <= upper", f"{crossed}", "Pass (mean, lower, upper).")
+    _require_order("interval_rows", intervals)
     figure = panels([""], 1, panel_height=26 * len(intervals))
-    whole = {name: row for name, row in intervals.items() if all(math.isfinite(value) for value in row)}
-    error = {name: (high - mean, mean - low) for name, (mean, low, high) in whole.items()}
     figure.add_scatter(
         x=[mean for mean, _, _ in intervals.values()],
         y=list(range(len(intervals))),
         mode="markers",
         marker={"color": INK, "size": 8},
-        error_x={
-            "array": [error.get(name, (0.0, 0.0))[0] for name in intervals],
-            "arrayminus": [error.get(name, (0.0, 0.0))[1] for name in intervals],
-            "color": INK,
-        },
+        error_x={**_whiskers(intervals.values()), "color": INK},
         hovertemplate="%{x:.4g}<extra></extra>",
         showlegend=False,
     )
@@ -58,10 +51,44 @@ def interval_rows(
     figure.update_xaxes(title_text=plain(unit))
     bare(figure)
     figure.update_yaxes(tickvals=list(range(len(intervals))), ticktext=[short(name) for name in intervals])
-    words = sentence(
-        f"{short(name)} {mean:.3g} [{low:.3g}, {high:.3g}]" for name, (mean, low, high) in intervals.items()
+    return finish(figure, title, caption + _endless(intervals.values()), sentence(_words(intervals)))
+
+
+def interval_groups(groups: Mapping[str, Mapping[str, Interval]], *, unit: str, title: str, caption: str) -> go.Figure:
+    """Groups side by side, in each a marker per name: mean and interval.
+
+    Args:
+        groups: by group and name (mean, lower end, upper end); every group has the same names.  Intervals with an end
+            that is not finite show the mean alone.
+        unit: the vertical axis' title.
+    """
+    refuse(
+        "interval_groups", not any(groups.values()), "needs a group with a name", "none", "Pass {group: {name: ...}}."
     )
-    return finish(figure, title, caption + left_out(len(intervals) - len(whole), "interval"), words)
+    names = list(next(iter(groups.values())))
+    odd = [group for group, found in groups.items() if set(found) != set(names)]
+    refuse("interval_groups", bool(odd), f"every group has the names {names}", f"others in {odd}", "Pass all names.")
+    for intervals in groups.values():
+        _require_order("interval_groups", intervals)
+    figure, looks = panels([""], 1, panel_height=320), looks_of(names)
+    for index, name in enumerate(names):
+        drawn, found = looks[name], [intervals[name] for intervals in groups.values()]
+        figure.add_scatter(
+            x=[place_ + 0.7 * ((index + 0.5) / len(names) - 0.5) for place_ in range(len(groups))],
+            y=[mean for mean, _, _ in found],
+            mode="markers",
+            name=drawn.label,
+            marker={"color": drawn.colour, "symbol": drawn.symbol, "size": 9},
+            error_y={**_whiskers(found), "color": drawn.colour, "thickness": 1.8, "width": 4},
+            hovertemplate=f"{drawn.label.replace('%', '&#37;')} %{{y:.4g}}<extra></extra>",
+        )
+    figure.update_xaxes(tickvals=list(range(len(groups))), ticktext=[short(group) for group in groups], showgrid=False)
+    figure.update_xaxes(range=[-0.5, len(groups) - 0.5])
+    figure.update_yaxes(title_text=plain(unit))
+    legend_below(figure, -(-len(names) // 5))
+    words = sentence(f"{short(group)}: {', '.join(_words(intervals))}" for group, intervals in groups.items())
+    every = [interval for intervals in groups.values() for interval in intervals.values()]
+    return finish(figure, title, caption + _endless(every), words)
 
 
 def named_curves(
@@ -86,3 +113,26 @@ def named_curves(
     figure.update_yaxes(title_text=plain(axes[1]))
     missing = sum(int((~ys.isfinite()).sum()) for ys in heights.values())
     return finish(figure, title, caption + left_out(missing), curve_words(lines, looks))
+
+
+def _require_order(function: str, intervals: Mapping[str, Interval]) -> None:
+    crossed = [name for name, (mean, low, high) in intervals.items() if low > mean or mean > high]
+    refuse(function, bool(crossed), "lower <= mean <= upper", f"{crossed}", "Pass (mean, lower, upper).")
+
+
+def _whole(interval: Interval) -> bool:
+    return all(math.isfinite(value) for value in interval)
+
+
+def _whiskers(intervals: Iterable[Interval]) -> dict[str, list[float]]:
+    """Plotly's error bars, of no length where an end is not finite."""
+    ends = [(high - mean, mean - low) if _whole((mean, low, high)) else (0.0, 0.0) for mean, low, high in intervals]
+    return {"array": [up for up, _ in ends], "arrayminus": [down for _, down in ends]}
+
+
+def _endless(intervals: Iterable[Interval]) -> str:
+    return left_out(sum(not _whole(interval) for interval in intervals), "interval")
+
+
+def _words(intervals: Mapping[str, Interval]) -> list[str]:
+    return [f"{short(name)} {mean:.3g} [{low:.3g}, {high:.3g}]" for name, (mean, low, high) in intervals.items()]
