@@ -7,6 +7,7 @@ import torch
 
 import varcore
 from varcore.viz.score_figures import interval_groups, interval_rows, named_curves
+from varcore.viz.style import LOOKS
 
 TEXTS = {"title": "Is it more than luck?", "caption": "Mean and 95% interval."}
 AXES = ("k, attempts", "share, %")
@@ -33,22 +34,24 @@ def test_an_interval_without_an_end_shows_its_mean_and_is_counted():
 
 def test_groups_stand_side_by_side_and_their_names_beside_each_other():
     groups = {
-        "easy <1>": {"vr": (2.0, 1.5, 4.0), "rft": (1.0, 0.0, 1.5)},
-        "hard": {"rft": (3.0, 2.0, 3.5), "vr": (5.0, -math.inf, math.inf)},  # in another order
+        "easy <1>": {"pi0": (2.0, 1.5, 4.0), "ours": (1.0, 0.0, 1.5)},
+        "four numbers, hard": {"ours": (3.0, 2.0, 3.5), "pi0": (5.0, -math.inf, math.inf)},  # in another order
     }
     figure = interval_groups(groups, unit="points", **TEXTS)
-    vr, rft = figure.data
-    assert vr.y == (2.0, 5.0)
-    assert rft.y == (1.0, 3.0)
-    assert vr.error_y.array == (2.0, 0.0)
-    assert vr.error_y.arrayminus == (0.5, 0.0)
-    assert rft.error_y.array == (0.5, 0.5)
-    assert [round(x) for x in (*vr.x, *rft.x)] == [0, 1, 0, 1]  # each above its own group's name
-    assert all(left < right for left, right in zip(vr.x, rft.x, strict=True))
-    assert figure.layout.xaxis.ticktext == ("easy &lt;1&gt;", "hard")
-    assert (vr.name, vr.marker.symbol) != (rft.name, rft.marker.symbol)
+    start, ours = figure.data
+    assert start.y == (2.0, 5.0)
+    assert ours.y == (1.0, 3.0)
+    assert start.error_y.array == (2.0, 0.0)
+    assert start.error_y.arrayminus == (0.5, 0.0)
+    assert ours.error_y.array == (0.5, 0.5)
+    assert [round(x) for x in (*start.x, *ours.x)] == [0, 1, 0, 1]  # each above its own group's name
+    assert all(left < right for left, right in zip(start.x, ours.x, strict=True))
+    assert figure.layout.xaxis.ticktext == ("easy &lt;1&gt;", "four numbers, hard")
+    assert (start.name, start.marker.color, start.marker.symbol) == ("π₀, the start", LOOKS["pi0"].colour, "square")
+    assert ours.name == "ours"
+    assert ours.marker.symbol != "square"
     assert "1 interval is not a finite number and left out" in figure.layout.meta["caption"]
-    assert "vr 2 [1.5, 4], rft 1 [0, 1.5]" in figure.layout.meta["alt"]
+    assert "π₀, the start 2 [1.5, 4], ours 1 [0, 1.5]" in figure.layout.meta["alt"]
 
 
 def test_curves_keep_their_points_and_count_what_is_no_number():

@@ -7,7 +7,8 @@ question a figure answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -23,9 +24,10 @@ from varcore.viz.drawing import (
     short,
     vector,
 )
-from varcore.viz.style import INK, MUTED, bare, finish, legend_below, panels, plain
+from varcore.viz.style import INK, LOOKS, MUTED, Look, bare, finish, legend_below, panels, plain, visible
 
 Interval = tuple[float, float, float]  # mean, lower end, upper end
+GROUP_CHARACTERS = 18  # in a line of a group's name
 
 
 def interval_rows(intervals: Mapping[str, Interval], *, unit: str, title: str, caption: str) -> go.Figure:
@@ -62,32 +64,23 @@ def interval_groups(groups: Mapping[str, Mapping[str, Interval]], *, unit: str, 
             that is not finite show the mean alone.
         unit: the vertical axis' title.
     """
-    refuse(
-        "interval_groups", not any(groups.values()), "needs a group with a name", "none", "Pass {group: {name: ...}}."
-    )
-    names = list(next(iter(groups.values())))
+    names = list(next(iter(groups.values()), ()))
+    refuse("interval_groups", not names, "needs a group with a name", "none", "Pass {group: {name: (mean, ...)}}.")
     odd = [group for group, found in groups.items() if set(found) != set(names)]
     refuse("interval_groups", bool(odd), f"every group has the names {names}", f"others in {odd}", "Pass all names.")
-    for intervals in groups.values():
-        _require_order("interval_groups", intervals)
-    figure, looks = panels([""], 1, panel_height=320), looks_of(names)
-    for index, name in enumerate(names):
-        drawn, found = looks[name], [intervals[name] for intervals in groups.values()]
-        figure.add_scatter(
-            x=[place_ + 0.7 * ((index + 0.5) / len(names) - 0.5) for place_ in range(len(groups))],
-            y=[mean for mean, _, _ in found],
-            mode="markers",
-            name=drawn.label,
-            marker={"color": drawn.colour, "symbol": drawn.symbol, "size": 9},
-            error_y={**_whiskers(found), "color": drawn.colour, "thickness": 1.8, "width": 4},
-            hovertemplate=f"{drawn.label.replace('%', '&#37;')} %{{y:.4g}}<extra></extra>",
-        )
-    figure.update_xaxes(tickvals=list(range(len(groups))), ticktext=[short(group) for group in groups], showgrid=False)
+    for found in groups.values():
+        _require_order("interval_groups", found)
+    figure = panels([""], 1, panel_height=320)
+    for index, (name, drawn) in enumerate(looks_of(names).items()):
+        shift = 0.7 * ((index + 0.5) / len(names) - 0.5)
+        _markers(figure, drawn, shift, [found[name] for found in groups.values()])
+    ticks = ["<br>".join(map(plain, textwrap.wrap(visible(group), GROUP_CHARACTERS))) for group in groups]
+    figure.update_xaxes(tickvals=list(range(len(groups))), ticktext=ticks, tickangle=0, showgrid=False)
     figure.update_xaxes(range=[-0.5, len(groups) - 0.5])
     figure.update_yaxes(title_text=plain(unit))
-    legend_below(figure, -(-len(names) // 5))
-    words = sentence(f"{short(group)}: {', '.join(_words(intervals))}" for group, intervals in groups.items())
-    every = [interval for intervals in groups.values() for interval in intervals.values()]
+    legend_below(figure, -(-len(names) // 4))
+    words = sentence(f"{short(group)}: {', '.join(_words(found))}" for group, found in groups.items())
+    every = [interval for found in groups.values() for interval in found.values()]
     return finish(figure, title, caption + _endless(every), words)
 
 
@@ -134,5 +127,19 @@ def _endless(intervals: Iterable[Interval]) -> str:
     return left_out(sum(not _whole(interval) for interval in intervals), "interval")
 
 
+def _markers(figure: go.Figure, drawn: Look, shift: float, intervals: Sequence[Interval]) -> None:
+    """One name's means and whiskers, beside the middle of every group."""
+    figure.add_scatter(
+        x=[place + shift for place in range(len(intervals))],
+        y=[mean for mean, _, _ in intervals],
+        mode="markers",
+        name=drawn.label,
+        marker={"color": drawn.colour, "symbol": drawn.symbol, "size": 9},
+        error_y={**_whiskers(intervals), "color": drawn.colour, "thickness": 1.8, "width": 4},
+        hovertemplate=f"{drawn.label.replace('%', '&#37;')} %{{y:.4g}}<extra></extra>",
+    )
+
+
 def _words(intervals: Mapping[str, Interval]) -> list[str]:
-    return [f"{short(name)} {mean:.3g} [{low:.3g}, {high:.3g}]" for name, (mean, low, high) in intervals.items()]
+    labels = {name: LOOKS[name].label if name in LOOKS else short(name) for name in intervals}
+    return [f"{labels[name]} {mean:.3g} [{low:.3g}, {high:.3g}]" for name, (mean, low, high) in intervals.items()]
