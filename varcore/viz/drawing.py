@@ -277,6 +277,8 @@ def _rarest(choices: Sequence[str], used: Sequence[str]) -> str:
 
 
 def _role(name: str) -> str | None:
+    if name in LOOKS:
+        return name
     words = re.findall(r"[a-z]+", name.lower())
     return next((role for role in (" ".join(words[:2]), *words[:1]) if role in LOOKS), None)
 
