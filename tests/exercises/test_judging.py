@@ -39,6 +39,17 @@ def test_the_sign_is_noticed_where_no_mistake_has_it():
     assert "the sign is wrong" in said(lambda values: -torch.logsumexp(values, -1), find("1.1"))
 
 
+def test_a_gradient_that_is_nan_is_told():
+    def nan_behind(log_joint, log_weights):
+        weights = torch.nan_to_num(log_weights.detach().softmax(-1))
+        return -(weights * log_joint.masked_fill(weights == 0, 0.0)).sum(-1) + _nothing(log_joint)
+
+    def _nothing(values):
+        return torch.where(values < 0, 0.0, values.sqrt()).sum(-1)
+
+    assert said(nan_behind, find("1.6")).endswith("its gradient in `log_joint` is NaN.")
+
+
 def test_a_second_value_for_the_same_input_is_noticed():
     calls = itertools.count()
     cases = len(find("1.3").cases(torch.Generator()))  # type: ignore[misc]
@@ -68,11 +79,13 @@ def test_values_that_are_no_tensors_are_compared_too():
         cases=lambda generator: [Case("two words", (["a", "bcd"],))],
     )
     assert said(lambda words: {word: len(word) for word in words}, task) == ""
-    assert (
-        said(lambda words: {word: 1 for word in words}, task)
-        == "on two words it returns something else than the spec says."
-    )
-    assert "it returns a value of type list" in said(list, task)
+    for answer, words in (
+        (lambda words: {word: 1 for word in words}, "on two words `bcd` is something else than the spec says."),
+        (lambda words: {word: len(word) / 1 for word in words}, "`a` is a value of type float, where the spec asks"),
+        (lambda words: {words[0]: 1}, "on two words its keys are not those of the spec: 'bcd'."),
+        (list, "it returns a value of type list"),
+    ):
+        assert words in said(answer, task)
 
 
 def test_an_examined_value_that_raises_is_wrong():

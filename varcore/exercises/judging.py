@@ -99,7 +99,7 @@ def _described(task: Task, case: Case, want: Seen, got: Seen) -> str:
     if not isinstance(right, Tensor) or not isinstance(value, Tensor):
         if type(value) is not type(right):
             return f"{where}it returns {_a(value)}, where the spec asks for {_a(right)}."
-        return f"{where}it returns something else than the spec says."
+        return where + _unlike(value, right)
     if value.shape != right.shape:
         return f"{where}the result has shape {tuple(value.shape)}, where the spec asks for {tuple(right.shape)}."
     if value.dtype != right.dtype:
@@ -111,6 +111,18 @@ def _described(task: Task, case: Case, want: Seen, got: Seen) -> str:
             return f"{where}the sign is wrong."
         return f"{where}the value is {_off(value, right)}."
     return where + _slope(task, case, want, got)
+
+
+def _unlike(value: Any, right: Any) -> str:
+    """Which entry of a dict is wrong; of other values only that they are."""
+    if not isinstance(right, dict):
+        return "it returns something else than the spec says."
+    if value.keys() != right.keys():
+        return f"its keys are not those of the spec: {', '.join(map(repr, value.keys() ^ right.keys()))}."
+    key = next(key for key in right if not same(value[key], right[key]))
+    if type(value[key]) is not type(right[key]):
+        return f"`{key}` is {_a(value[key])}, where the spec asks for {_a(right[key])}."
+    return f"`{key}` is something else than the spec says."
 
 
 def _a(value: Any) -> str:
@@ -134,5 +146,7 @@ def _slope(task: Task, case: Case, want: Seen, got: Seen) -> str:
             "`torch.no_grad()` on the way cuts it off."
         )
     names = list(inspect.signature(inspect.unwrap(task.solution)).parameters)
-    wrong = [names[n] for n, a, b in zip(case.slopes, want.slopes, got.slopes, strict=True) if not same(a, b)]
-    return f"the value is right, but its gradient in `{'`, `'.join(wrong)}` is not."
+    pairs = zip(case.slopes, want.slopes, got.slopes, strict=True)
+    wrong = {names[n]: b for n, a, b in pairs if not same(a, b)}
+    said = "NaN" if any(slope.isnan().any() for slope in wrong.values()) else "not"
+    return f"the value is right, but its gradient in `{'`, `'.join(wrong)}` is {said}."

@@ -60,6 +60,18 @@ def k_of_the_wrong_axis(log_weights):
     return log_weights.logsumexp(-1) - math.log(len(log_weights))
 
 
+def k_one_too_low(log_weights):
+    """it divides by K - 1, as a variance does. The mean of K weights divides by K."""
+    return log_weights.logsumexp(-1) - math.log(max(log_weights.shape[-1] - 1, 1))
+
+
+def zeros_left_out(log_weights):
+    """it averages over the traces that have weight. One of weight zero was drawn as well, and counts in K: left out, it
+    makes the bound too high."""
+    counted = log_weights.isfinite().sum(-1).clamp(min=1)
+    return log_weights.logsumexp(-1) - counted.to(log_weights.dtype).log()
+
+
 def first_axis(log_weights):
     """it averages over the first axis, which holds the questions; the traces are on the last one."""
     return log_weights.logsumexp(0) - math.log(len(log_weights))
@@ -121,6 +133,8 @@ TASK = Task(
         k_after_the_log,
         k_added,
         k_of_the_wrong_axis,
+        k_one_too_low,
+        zeros_left_out,
         first_axis,
         all_questions,
         left_the_logarithms,

@@ -105,6 +105,25 @@ def nan_for_nothing(log_joint, log_weights):
     return -(weights * log_joint.masked_fill(weights == 0, 0.0)).sum(-1)
 
 
+def nan_gradient(log_joint, log_weights):
+    """the value is right, but the gradient of a question whose traces all have weight zero is NaN. `torch.where` after
+    the product hides the NaN of the weights from the value and not from the gradient: the weights must hold none."""
+    weights = log_weights.detach().softmax(-1)
+    return -torch.where(weights > 0, weights * log_joint, 0.0).sum(-1)
+
+
+def uniform_for_nothing(log_joint, log_weights):
+    """a question whose traces all have weight zero teaches them all alike. It has nothing to teach: loss 0, gradient
+    0."""
+    weights = log_weights.detach().nan_to_num(neginf=-1e30).softmax(-1)
+    return -(weights * log_joint.masked_fill(weights == 0, 0.0)).sum(-1)
+
+
+def shares_of_the_joint(log_joint, log_weights):
+    """the shares are made of `log_joint`, and `log_weights` is not used: nothing makes up for who wrote the traces."""
+    return iwae_reasoner_loss(log_joint, log_joint)
+
+
 def minus_the_bound(log_joint, log_weights):
     """it is minus the bound. With respect to log_weights that has the right gradient, but the loss has to work when the
     weights are plain numbers, as they are when they come out of a ledger: gradient through `log_joint` only."""
@@ -138,6 +157,9 @@ TASK = Task(
         all_questions,
         zero_times_infinity,
         nan_for_nothing,
+        nan_gradient,
+        uniform_for_nothing,
+        shares_of_the_joint,
         minus_the_bound,
     ),
     library="varcore.iwae_reasoner_loss",

@@ -14,6 +14,7 @@ def cases(generator):
 
     prior, likelihood, posterior = draw(3, 4)
     impossible = without(likelihood, (1, 2))
+    unthought = without(prior, (2, 0))
     return [
         Case("three questions of four traces", draw(3, 4)),
         Case("one question of five traces", draw(5)),
@@ -21,6 +22,7 @@ def cases(generator):
         Case("traces of thousands of tokens", (prior - 3000, likelihood, posterior - 3010)),
         Case("a trace that is never right", (prior, impossible, posterior)),
         Case("a trace that is never right and that q never writes", (prior, impossible, without(posterior, (1, 2)))),
+        Case("a trace that nobody ever writes", (unthought, likelihood, without(posterior, (2, 0)))),
         Case("float32 values", draw(3, 4, dtype=torch.float32)),
     ]
 
@@ -90,6 +92,16 @@ def normalised(log_prior, log_likelihood, log_posterior):
     return (log_prior + log_likelihood - log_posterior).log_softmax(-1)
 
 
+def likelihood_asked_alone(log_prior, log_likelihood, log_posterior):
+    """a trace with π(z|x) = 0 and q = 0 gives NaN: only π(Y|x,z) = 0 is looked for. The product is 0 if either is."""
+    return (log_prior + log_likelihood - log_posterior).masked_fill(log_likelihood == -math.inf, -math.inf)
+
+
+def prior_asked_alone(log_prior, log_likelihood, log_posterior):
+    """a trace with π(Y|x,z) = 0 and q = 0 gives NaN: only π(z|x) = 0 is looked for. The product is 0 if either is."""
+    return (log_prior + log_likelihood - log_posterior).masked_fill(log_prior == -math.inf, -math.inf)
+
+
 def nan_for_never(log_prior, log_likelihood, log_posterior):
     """a trace that is never right and that q never writes gives NaN, because -inf minus -inf is not a number; the spec
     asks for -inf there."""
@@ -120,6 +132,8 @@ TASK = Task(
         through_probabilities,
         products_of_logs,
         normalised,
+        likelihood_asked_alone,
+        prior_asked_alone,
         nan_for_never,
     ),
     library="varcore.log_importance_weights",

@@ -4,13 +4,20 @@ import math
 
 import torch
 
+from varcore.exercises.drawing import normal
 from varcore.exercises.t01_importance_weights_and_bounds.log_sum_exp import log_sum_exp
 from varcore.exercises.t01_importance_weights_and_bounds.questions import questions
-from varcore.exercises.task import Task
+from varcore.exercises.task import Case, Task
 
 
 def cases(generator):
-    return questions(generator)
+    apart = torch.tensor([[0.0], [-4000.0]], dtype=torch.float64)
+    within = torch.tensor([-2000.0, 0.0, 1000.0, 2000.0], dtype=torch.float64)
+    return [
+        *questions(generator),
+        Case("two questions that lie 4000 nats apart", (normal(generator, 2, 4) + apart,)),
+        Case("traces of one question that lie 4000 nats apart", (normal(generator, 3, 4) + within,)),
+    ]
 
 
 def normalized_weights(log_weights):
@@ -45,6 +52,29 @@ def zero_by_underflow(log_weights):
     looks like one without any."""
     rho = log_weights.exp()
     return rho / rho.sum(-1, keepdim=True).clamp(min=1e-300 if rho.dtype == torch.float64 else 1e-30)
+
+
+def one_largest_for_all(log_weights):
+    """one largest value is taken out of the whole batch. A question that lies far below it underflows, and looks like
+    one without a usable trace. Each question needs its own."""
+    rho = (log_weights - log_weights.max()).exp()
+    return rho / rho.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
+def mean_taken_out(log_weights):
+    """what is taken out of a question is not its largest log weight. Where its traces lie far apart, `exp` of what is
+    left is infinite."""
+    middle = log_weights.nan_to_num(neginf=0.0).mean(-1, keepdim=True)
+    rho = (log_weights - middle).exp()
+    return rho / rho.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
+def small_number_added(log_weights):
+    """a small number was put under the fraction: the shares no longer sum to one. Only the sum 0 needs care: treat that
+    by itself."""
+    largest = log_weights.amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    rho = (log_weights - largest).exp()
+    return rho / (rho.sum(-1, keepdim=True) + 1e-8)
 
 
 def nan_for_nothing(log_weights):
@@ -113,6 +143,9 @@ TASK = Task(
     mistakes=(
         left_the_logarithms,
         zero_by_underflow,
+        one_largest_for_all,
+        mean_taken_out,
+        small_number_added,
         nan_for_nothing,
         uniform_for_nothing,
         first_axis,

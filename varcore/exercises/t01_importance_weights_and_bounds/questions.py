@@ -24,4 +24,5 @@ def questions(generator: torch.Generator, slopes: tuple[int, ...] = ()) -> list[
         Case("a trace of weight zero", (without(draw(3, 4), (1, 2)),)),
         Case("a question whose traces all have weight zero", (without(draw(3, 4), (1,)),)),
         Case("float32 values", (draw(3, 4, dtype=torch.float32),)),
+        Case("one question of four traces in float32", (draw(4, dtype=torch.float32),)),
     ]

@@ -73,6 +73,12 @@ def tempered_weights(log_prior, log_likelihood, q_logits, temperature, groups):
     return (log_weights.logsumexp(-1) - math.log(groups.shape[-1])).mean()
 
 
+def reasoner_tempered(log_prior, log_likelihood, q_logits, temperature, groups):
+    """log q is mended, but π is taken at the temperature as well. Only q was sampled at one; π is asked as it is."""
+    log_weights = (log_prior / temperature + log_likelihood - (q_logits / temperature).log_softmax(-1))[groups]
+    return (log_weights.logsumexp(-1) - math.log(groups.shape[-1])).mean()
+
+
 def mean_of_logs(log_prior, log_likelihood, q_logits, temperature, groups):
     """it takes the mean of the log weights, which lies lower for another reason. The bound of K traces was right; what
     went into it was not."""
@@ -118,6 +124,7 @@ TASK = Task(
         multiplied,
         divided_too_late,
         tempered_weights,
+        reasoner_tempered,
         mean_of_logs,
         log_k_missing,
         capped,

@@ -67,6 +67,11 @@ def exactly_one(p, M):
     return M * p * (1 - p) ** (M - 1)
 
 
+def one_draw_too_few(p, M):
+    """it is the chance of a right trace among M - 1. All M are drawn before the question is judged."""
+    return 1 - (1 - p) ** (M - 1)
+
+
 def for_rare_ones(p, M):
     """it is 1 - exp(-M p), which comes near for small p only. M traces are a whole number of independent draws."""
     return 1 - (-M * p).exp()
@@ -89,6 +94,6 @@ TASK = Task(
     cases=cases,
     solution=chance_to_learn,
     alternatives=(by_logarithms, looped),
-    mistakes=(all_wrong, all_right, one_wrong, added, capped, exactly_one, for_rare_ones, one_trace),
+    mistakes=(all_wrong, all_right, one_wrong, added, capped, exactly_one, one_draw_too_few, for_rare_ones, one_trace),
     library="varcore.forward_kl_question_weight",
 )

@@ -1,5 +1,6 @@
 """Task 2.7: how much of the hint stands in a trace?"""
 
+import difflib
 import itertools
 
 import torch
@@ -18,6 +19,7 @@ def cases(generator):
     piece = hint[start : start + run]
     scattered = [word for pair in zip(hint, others, strict=False) for word in pair]
     repeated = [hint[0]] * 3 + hint[:5]
+    long = scattered * (200 // len(scattered) + 1)
     return [
         Case("a trace with a piece of the hint in it", (hint, [*others[:4], *piece, *others[4:7]])),
         Case("a trace that writes the hint and goes on", (hint, [*others[:2], *hint, *others[2:5]])),
@@ -26,6 +28,7 @@ def cases(generator):
         Case("a trace with the hint's words backwards", (hint, hint[::-1])),
         Case("a trace shorter than the hint, all of it copied", (hint, piece)),
         Case("a hint that begins with one word several times", ([hint[0], hint[0], *hint[1:]], repeated)),
+        Case("a trace of some hundred words", (hint, [*long, *piece, *long])),
         Case("a trace with nothing of the hint", (hint, others)),
         Case("a hint of 1 and 2, and a trace that says 12", (["1", "2"] * n, ["12", "12", others[0]])),
         Case("an empty trace", (hint, [])),
@@ -61,6 +64,11 @@ def by_diagonals(hint, trace):
                 run += 1
             best = max(best, run)
     return best / len(hint) if len(hint) > 0 else 0.0
+
+
+def by_library(hint, trace):
+    matcher = difflib.SequenceMatcher(None, hint, trace, autojunk=False)
+    return matcher.find_longest_match().size / (len(hint) or 1)
 
 
 def words_counted(hint, trace):
@@ -149,6 +157,23 @@ def last_word_missed(hint, trace):
     return copied_share(hint, trace[:-1])
 
 
+def common_words_missed(hint, trace):
+    """it does not see words that come often: in a long trace `difflib` takes these for junk, unless told not to."""
+    return difflib.SequenceMatcher(None, hint, trace).find_longest_match().size / (len(hint) or 1)
+
+
+def first_place_alone(hint, trace):
+    """it looks at the first place alone where a word of the hint stands in the trace. The longest run may begin where
+    the word comes again."""
+    best = 0
+    for i, word in enumerate(hint):
+        start, run = trace.index(word) if word in trace else len(trace), 0
+        while i + run < len(hint) and start + run < len(trace) and hint[i + run] == trace[start + run]:
+            run += 1
+        best = max(best, run)
+    return best / (len(hint) or 1)
+
+
 def never_steps_back(hint, trace):
     """it walks through the hint with one finger, and after a mismatch begins again at the hint's start. Where a word
     comes twice, or a piece begins elsewhere, it misses the run."""
@@ -178,7 +203,7 @@ TASK = Task(
     ),
     cases=cases,
     solution=copied_share,
-    alternatives=(by_table, by_diagonals),
+    alternatives=(by_table, by_diagonals, by_library),
     mistakes=(
         words_counted,
         any_order,
@@ -192,6 +217,8 @@ TASK = Task(
         letters,
         blanks,
         last_word_missed,
+        common_words_missed,
+        first_place_alone,
         never_steps_back,
         empty_hint_breaks,
     ),

@@ -25,6 +25,7 @@ def cases(generator):
         Case("verdicts, 0 or 1, on traces of thousands of tokens", (log_q - 3000, verdicts), slopes=(0,)),
         Case("a wrong trace whose log_posterior is -inf", (without(log_q, (1, 2)), some_wrong), slopes=(0,)),
         Case("a question whose traces are all wrong", (log_q, all_wrong), slopes=(0,)),
+        Case("a right trace whose log_posterior is -inf", (without(log_q, (2, 3)), accuracies)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
 
@@ -141,6 +142,21 @@ def nan_for_all_wrong(log_posterior, correctness):
     return -(shares * log_posterior.masked_fill(shares == 0, 0.0)).sum(-1)
 
 
+def nan_gradient(log_posterior, correctness):
+    """the value is right, but the gradient of a question whose traces are all wrong is NaN. `torch.where` after the
+    product hides the NaN of the shares from the value and not from the gradient: the shares must hold none."""
+    a = correctness.detach()
+    shares = a / a.sum(-1, keepdim=True)
+    return -torch.where(shares > 0, shares * log_posterior, 0.0).sum(-1)
+
+
+def impossible_left_out(log_posterior, correctness):
+    """every trace whose log_posterior is -inf is left out, right ones too. That q cannot write a right trace is the
+    worst that forward KL knows: the loss is infinite. Ask the accuracy which traces have no part."""
+    shares = trace_shares(correctness.detach())
+    return -(shares * log_posterior.masked_fill(log_posterior == -torch.inf, 0.0)).sum(-1)
+
+
 def uniform_for_all_wrong(log_posterior, correctness):
     """a question whose traces are all wrong teaches q to write them. It has nothing to teach: loss 0, gradient 0."""
     a = correctness.detach()
@@ -179,6 +195,8 @@ TASK = Task(
         log_outside,
         zero_times_infinity,
         nan_for_all_wrong,
+        nan_gradient,
+        impossible_left_out,
         uniform_for_all_wrong,
     ),
     library="varcore.forward_kl_loss",

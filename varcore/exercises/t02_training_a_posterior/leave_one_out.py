@@ -106,6 +106,11 @@ def small_number_added(rewards):
     return (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1 + 1e-8)
 
 
+def itself_for_one(rewards):
+    """a single trace is measured by its own reward. There are no others: the spec asks for 0 there."""
+    return rewards if rewards.shape[-1] == 1 else leave_one_out(rewards)
+
+
 def nan_for_one(rewards):
     """a single trace gives NaN, 0 over 0: there are no others. The spec asks for 0 there."""
     return (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
@@ -136,6 +141,7 @@ TASK = Task(
         first_axis,
         best_of_others,
         small_number_added,
+        itself_for_one,
         nan_for_one,
     ),
 )

@@ -138,6 +138,25 @@ def weights_as_rewards(log_posterior, log_weights):
     return -((rewards - leave_one_out(rewards)) * log_posterior).mean(-1)
 
 
+def floored(log_posterior, log_weights):
+    """a floor was put under the rewards. Where all of them lie below it, they become equal and nothing is learned; and
+    a trace of weight zero pulls with whatever floor was chosen."""
+    rewards = log_weights.detach().clamp(min=-100.0)
+    return -((rewards - leave_one_out(rewards)) * log_posterior).mean(-1)
+
+
+def divided_by_others(log_posterior, log_weights):
+    """it divides the sum over the traces by K - 1. The baseline is a mean of K - 1, the loss is a mean of K."""
+    K = log_weights.shape[-1]
+    return reverse_kl_loss(log_posterior, log_weights) * K / max(K - 1, 1)
+
+
+def nothing_for_one(log_posterior, log_weights):
+    """a single trace (K = 1) gives loss 0. It has no baseline, b = 0, but it has a reward."""
+    loss = reverse_kl_loss(log_posterior, log_weights)
+    return loss if log_weights.shape[-1] > 1 else loss * 0
+
+
 def shares_as_rewards(log_posterior, log_weights):
     """each trace counts by its share of the weights. That is finetuning, which pulls towards every trace; the reverse
     KL pushes traces down that earn less than the others."""
@@ -221,6 +240,9 @@ TASK = Task(
         summed,
         all_questions,
         weights_as_rewards,
+        floored,
+        divided_by_others,
+        nothing_for_one,
         shares_as_rewards,
         minus_the_elbo,
         nan_for_zero,

@@ -45,7 +45,8 @@ def _missed(worlds: list[World], found: list[Tensor]) -> str:
     began = torch.tensor([world.gap(world.start) for world in worlds])
     gap = gaps.mean()
     if gap <= TARGET:
-        return ""
+        unused = all(world.left == BUDGET for world in worlds)
+        return "no trace was drawn: q was trained on the gap itself, which knows P." if unused else ""
     if bool(gaps.isinf().any()):
         return "some q gives a trace that can be right the probability 0: then KL(P‖q) is infinite."
     if gap > began.mean():
@@ -166,6 +167,12 @@ def probabilities(world):
     return counted(world).exp()
 
 
+def on_the_gap(world):
+    """no trace was drawn: q was trained on the gap itself, which knows P."""
+    gaps = torch.tensor([world.gap(table) for table in torch.eye(12, dtype=torch.float64).log_softmax(-1)])
+    return ((gaps.sum() + 1) / 12 - gaps).clamp(min=1e-9).log().log_softmax(-1)  # gap: linear in log q, with slope -P
+
+
 def untrained(world):
     """q is still what it was at the start. Is the result of the steps what you return?"""
     return world.start
@@ -201,6 +208,7 @@ TASK = Task(
         right_ones_counted,
         logits,
         probabilities,
+        on_the_gap,
         untrained,
     ),
     seconds=120.0,

@@ -12,12 +12,15 @@ def cases(generator):
     def draw(*shape, shift=0.0, dtype=torch.float64):
         return log_probs(generator, *shape, dtype=dtype), normal(generator, *shape, dtype=dtype) + shift
 
+    apart = torch.tensor([-60.0, 0.0, -50.0, -55.0], dtype=torch.float64)
+    log_q, log_weights = draw(3, 4)
     return [
         Case("three questions of four traces", draw(3, 4), slopes=(0, 1)),
         Case("one question of five traces", draw(5), slopes=(0, 1)),
         Case("tensors of shape (2, 3, 4)", draw(2, 3, 4)),
         Case("two traces (K = 2)", draw(3, 2), slopes=(0,)),
         Case("log weights near -2000", draw(3, 4, shift=-2000.0), slopes=(0,)),
+        Case("one trace that is 50 nats better than the others", (log_q, log_weights + apart)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
 
@@ -136,6 +139,24 @@ def through_the_weights(log_posterior, log_weights):
     return -((signal - log_weights.softmax(-1)) * log_posterior).sum(-1)
 
 
+def taken_off_the_sum(log_posterior, log_weights):
+    """it takes ρ_k off the sum of all ρ to have the others. Where trace k is by far the best, the others are lost in
+    the rounding, and what is left is 0: add up the others themselves."""
+    log_rho = log_weights.detach()
+    K = log_rho.shape[-1]
+    rho = (log_rho - log_rho.amax(-1, keepdim=True)).exp()
+    stand_in = ((rho.log().sum(-1, keepdim=True) - rho.log()) / (K - 1)).exp()
+    total = rho.sum(-1, keepdim=True)
+    signal = total.log() - (total - rho + stand_in).log()
+    return -((signal - rho / total) * log_posterior).sum(-1)
+
+
+def log_k_once(log_posterior, log_weights):
+    """log K stands in one of L and L_(-k) alone. Both are means over K: it has to be in both, or in neither."""
+    log_q = log_posterior.sum(-1) * math.log(log_weights.shape[-1])
+    return vimco_posterior_loss(log_posterior, log_weights) - log_q
+
+
 def of_the_elbo(log_posterior, log_weights):
     """it is the reverse-KL loss of task 2.5, for a single trace's bound. Here the K traces share one bound, the
     logarithm of their mean weight."""
@@ -174,6 +195,8 @@ TASK = Task(
         as_a_bound,
         averaged,
         through_the_weights,
+        taken_off_the_sum,
+        log_k_once,
         of_the_elbo,
     ),
     library="varcore.vimco_posterior_loss",

@@ -13,11 +13,13 @@ def cases(generator):
             log_probs(generator, *shape, dtype=dtype) * 2 + shift,
         )
 
+    log_q, log_joint = draw(3, 4)
     return [
         Case("three questions of four traces", draw(3, 4), slopes=(0,)),
         Case("one question of five traces", draw(5), slopes=(0,)),
         Case("tensors of shape (2, 3, 4)", draw(2, 3, 4), slopes=(0,)),
         Case("traces of thousands of tokens", draw(3, 4, shift=-2000.0), slopes=(0,)),
+        Case("traces that q likes by a thousand nats more", (log_q - 1000, log_joint - 2000), slopes=(0,)),
         Case("a single trace (K = 1)", draw(3, 1), slopes=(0,)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
@@ -85,6 +87,28 @@ def ratio_dropped(log_posterior, log_joint):
     return -(log_joint.softmax(-1) * log_posterior).sum(-1)
 
 
+def left_the_logarithms(log_posterior, log_joint):
+    """the gradient is mended, but the largest log weight is no longer taken out: a thousand nats below zero every ρ
+    is 0, and 0 over 0 is NaN."""
+    rho = (log_joint - log_posterior).detach().exp()
+    return -(rho / rho.sum(-1, keepdim=True) * log_posterior).sum(-1)
+
+
+def not_normalised(log_posterior, log_joint):
+    """the weights are ρ themselves; w is their share, ρ over the sum of a question's ρ."""
+    return -((log_joint - log_posterior).detach().exp() * log_posterior).sum(-1)
+
+
+def averaged(log_posterior, log_joint):
+    """it is too small by the factor K: the w sum to one already, so the terms are added."""
+    return detached_later(log_posterior, log_joint) / log_posterior.shape[-1]
+
+
+def upside_down(log_posterior, log_joint):
+    """the fraction ρ is upside down: q stands below, because it is what drew the traces."""
+    return -((log_posterior - log_joint).detach().softmax(-1) * log_posterior).sum(-1)
+
+
 def weights_dropped(log_posterior, log_joint):
     """the weights are gone: q learns to write what it writes anyway."""
     return -log_posterior.mean(-1)
@@ -124,6 +148,10 @@ TASK = Task(
         numerator_left,
         denominator_left,
         ratio_dropped,
+        left_the_logarithms,
+        not_normalised,
+        averaged,
+        upside_down,
         weights_dropped,
         sign_turned,
         bound_instead,

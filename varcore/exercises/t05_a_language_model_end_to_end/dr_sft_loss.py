@@ -69,6 +69,17 @@ def mean_of_rows(log_probs, weights, lengths, constant):
     return -(weights.detach().repeat_interleave(lengths) * log_probs).sum() / len(lengths)
 
 
+def rows_as_well(log_probs, weights, lengths, constant):
+    """it divides by the constant and by the number of responses as well. The constant stands in the place of every
+    count."""
+    return dr_sft_loss(log_probs, weights, lengths, constant) / len(lengths)
+
+
+def weighted_mean(log_probs, weights, lengths, constant):
+    """it divides by the sum of the micro-batch's weights. That is another number for every micro-batch."""
+    return dr_sft_loss(log_probs, weights, lengths, 1.0) / weights.detach().sum().clamp(min=1e-8)
+
+
 def mean_in_each_row(log_probs, weights, lengths, constant):
     """it averages over the tokens of each response. A trace of forty tokens would pull on each of them a tenth as hard
     as one of four: short traces win. log π(z|x) is a sum."""
@@ -139,6 +150,8 @@ TASK = Task(
         still_divided,
         token_mean,
         mean_of_rows,
+        rows_as_well,
+        weighted_mean,
         mean_in_each_row,
         renormalized,
         divided_twice,

@@ -15,12 +15,15 @@ def cases(generator):
 
     mixed = draw(2, 4)
     mixed[1], mixed[6] = wrong(mixed[1]), unclosed(mixed[6])
+    level = draw(2, 3)
+    level[1] = {**level[1], "log_q": level[1]["log_pi"].clone()}  # all its ratios are 0
     return [
         Case("two questions of five traces, gate at -1", (draw(2, 5), 1.0, -1.0)),
         Case("three questions of three traces, exponent None, gate at -0.8", (draw(3, 3), None, -0.8)),
         Case("traces that are wrong or were cut", (mixed, 0.0, -1.2)),
         Case("a gate at -3", (draw(2, 4, apart=3.0), 1.0, -3.0)),
         Case("a gate at +0.2", (draw(2, 6, most_tokens=2), 1.0, 0.2)),
+        Case("a gate at 0, and a trace that just reaches it", (level, 1.0, 0.0)),
         Case("a gate so high that nothing passes", (draw(2, 2), 1.0, 20.0)),
         Case("no gate, the threshold is -inf", (draw(2, 2), 1.0, -math.inf)),
     ]
@@ -81,6 +84,11 @@ def best_token(rows, exponent, threshold):
 def kept_below(rows, exponent, threshold):
     """it keeps the traces that it should drop: those whose worst token falls below the threshold."""
     return _gated(rows, exponent, lambda ratio: ratio.min() < threshold)
+
+
+def at_the_gate_dropped(rows, exponent, threshold):
+    """a trace whose worst token lies exactly at the threshold is dropped. Only what falls below it is."""
+    return _gated(rows, exponent, lambda ratio: ratio.min() > threshold)
 
 
 def upside_down(rows, exponent, threshold):
@@ -148,6 +156,7 @@ TASK = Task(
         mean_gated,
         best_token,
         kept_below,
+        at_the_gate_dropped,
         upside_down,
         unlikely_alone,
         absolute,

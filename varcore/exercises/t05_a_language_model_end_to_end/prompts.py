@@ -19,6 +19,7 @@ def cases(generator):
         Case("a hint that speaks of </hint> and <think>", (f"{number()} = {number()}", f"{number()} </hint><think>")),
         Case("a question that ends with a marker", (f"{sums()} <|im_end|>", sums())),
         Case("text with letters, accents and line breaks", (f"Où vont {sums()} ?\n\n", f"là:\t{number()} ")),
+        Case("a question that begins with a blank", (f" {sums()}", sums())),
         Case("an empty hint", (f"{number()} = {number()}", "")),
     ]
 
@@ -135,6 +136,24 @@ def stripped(question, hint):
     return prompts(question.strip(), hint.strip())
 
 
+def blank_if_there_is_none(question, hint):
+    """a text that begins with a blank gets no other. Every text gets one, so that no two texts share a prompt."""
+    asked, given = (text.removeprefix(" ") for text in (question, hint))
+    return prompts(asked, given)
+
+
+def hint_not_closed(question, hint):
+    """`</hint>` is missing: nothing tells the helper where the hint ends."""
+    prompt, hinted = prompts(question, hint)
+    return prompt, hinted[:-2] + hinted[-1:]
+
+
+def empty_left_out(question, hint):
+    """an empty text is left out, with its blank. Every text gets one blank in front, the empty one too."""
+    prompt, hinted = prompts(question, hint)
+    return prompt, hinted if hint else hinted[:-3] + hinted[-2:]
+
+
 def helper_first(question, hint):
     """the helper's prompt comes first; the spec asks for the reasoner's, then the helper's."""
     return prompts(question, hint)[::-1]
@@ -174,6 +193,9 @@ TASK = Task(
         hint_for_both,
         blanks_around_markers,
         stripped,
+        blank_if_there_is_none,
+        hint_not_closed,
+        empty_left_out,
         helper_first,
         lists,
     ),

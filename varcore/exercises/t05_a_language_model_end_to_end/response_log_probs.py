@@ -17,6 +17,7 @@ def cases(generator):
         Case("one row at temperature 0.6", (model, [row(3, 5)], 0.6)),
         Case("rows of different lengths", (model, [row(3, 2), row(5, 6), row(2, 4)], 0.8)),
         Case("a prompt of one token, and an empty response", (model, [row(1, 4), row(3, 0), row(4, 1)], 1.5)),
+        Case("a model in double precision", (small_qwen3(generator).double(), [row(3, 4), row(2, 2)], 0.8)),
     ]
 
 
@@ -143,6 +144,23 @@ def probabilities(model, rows, temperature):
     return response_log_probs(model, rows, temperature).exp()
 
 
+def logits_returned(model, rows, temperature):
+    """these are logits. They are log-probabilities up to a number that differs from place to place: the softmax over
+    the vocabulary is missing."""
+    return torch.cat(_taken(model, rows, temperature, logits_to=lambda logits, axis: logits))
+
+
+def in_single_precision(model, rows, temperature):
+    """the result is float32, whatever the model's dtype is. The spec asks for the model's."""
+    return response_log_probs(model, rows, temperature).float()
+
+
+def empty_takes_all(model, rows, temperature):
+    """where the response is empty, tokens of its prompt are taken: `[-0:]` is the whole sequence, not nothing."""
+    whole = [(response, response_log_probs(model, [(p[:1], p[1:] + response)], temperature)) for p, response in rows]
+    return torch.cat([scored[-len(response) :] for response, scored in whole])
+
+
 def row_sums(model, rows, temperature):
     """it is one sum per row; the log-probability of every token is asked for. The exponent 1/|z| and the gate of later
     tasks need the tokens."""
@@ -201,6 +219,9 @@ TASK = Task(
         with_prompt,
         without_prompt,
         probabilities,
+        logits_returned,
+        in_single_precision,
+        empty_takes_all,
         row_sums,
         padding_kept,
         padded_left,

@@ -32,5 +32,10 @@ def unclosed(row):
     return {**row, "closed": False, "num_correct": 0, "num_answers": 0}
 
 
+def answered_unclosed(row):
+    """The row as it would be had somebody asked for answers after a trace that was cut."""
+    return {**row, "closed": False}
+
+
 def wrong(row):
     return {**row, "num_correct": 0}

@@ -197,6 +197,41 @@ def numbers(model, prompts, seeds, temperature, max_tokens, stop):
     return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.tolist()))
 
 
+def in_double(model, prompts, seeds, temperature, max_tokens, stop):
+    """the log-probabilities are in double precision; the spec asks for the model's dtype. Only the cumulated
+    probabilities need to be finer."""
+    return _with(sample(model, prompts, seeds, temperature, max_tokens, stop), lambda ids, logs: (ids, logs.double()))
+
+
+def end_not_recorded(model, prompts, seeds, temperature, max_tokens, stop):
+    """the stop marker has no log-probability beside it. It was drawn like every other token, and a weight divides by
+    its probability too."""
+    rows = sample(model, prompts, seeds, temperature, max_tokens, stop)
+    return _with(rows, lambda ids, logs: (ids, logs[:-1] if ids[-1] == stop else logs))
+
+
+def one_token_too_many(model, prompts, seeds, temperature, max_tokens, stop):
+    """a row without a stop marker has one token more than `max_tokens`."""
+    return sample(model, prompts, seeds, temperature, max_tokens + 1, stop)
+
+
+def one_token_too_few(model, prompts, seeds, temperature, max_tokens, stop):
+    """a row without a stop marker has one token less than `max_tokens`."""
+    return sample(model, prompts, seeds, temperature, max_tokens - 1, stop)
+
+
+def place_as_seed(model, prompts, seeds, temperature, max_tokens, stop):
+    """the number of the row stands in for its seed. The same row drawn in another batch would be another trace."""
+    return sample(model, prompts, range(len(prompts)), temperature, max_tokens, stop)
+
+
+def own_dice(model, prompts, seeds, temperature, max_tokens, stop):
+    """it draws with torch's own random numbers. The numbers are given, `uniforms(seeds, t)`, so that two samplers can
+    be compared."""
+    pick = lambda log_probs, below: torch.multinomial(log_probs.exp(), 1)  # noqa: E731
+    return _cut(_drawn(model, prompts, seeds, temperature, max_tokens, stop, pick=pick), stop)
+
+
 def lists(model, prompts, seeds, temperature, max_tokens, stop):
     """the ids of a row come in a list; the spec asks for a tuple, which can be joined to a prompt."""
     rows = sample(model, prompts, seeds, temperature, max_tokens, stop)
@@ -248,6 +283,12 @@ TASK = Task(
         summed,
         probabilities,
         numbers,
+        in_double,
+        end_not_recorded,
+        one_token_too_many,
+        one_token_too_few,
+        place_as_seed,
+        own_dice,
         lists,
         graph_kept,
     ),

@@ -23,6 +23,10 @@ def cases(generator):
             "a marker of three ids, with parts of it before",
             ((*piece(2, 4), a, b, *piece(2, 4), b, *three, c), three),
         ),
+        Case(
+            "a marker of three ids, with other ids between its own before",
+            ((a, text[0], a, text[1], b, *piece(4, 8), *three, c), three),
+        ),
         Case("a marker of three ids that begins one id too early", ((*piece(4, 8), a, *three, c, c), three)),
         Case("a continuation that ends with the marker", (piece(4, 8) + three, three)),
         Case("a continuation that breaks off inside the marker", ((*piece(4, 8), a, a), three)),
@@ -115,6 +119,16 @@ def never_steps_back(ids, close):
     return ids, ()
 
 
+def with_gaps(ids, close):
+    """it allows other ids between those of the marker. Only all of them in a row close a trace."""
+    finger = 0
+    for place, id_ in enumerate(ids):
+        finger += id_ == close[finger]
+        if finger == len(close):
+            return ids[: place + 1], ids[place + 1 :]
+    return ids, ()
+
+
 def any_id_of_it(ids, close):
     """it stops at the first id that is one of the marker's. A marker may have several; only all of them in a row close
     a trace."""
@@ -167,6 +181,7 @@ TASK = Task(
         last_id_alone,
         any_id_of_it,
         never_steps_back,
+        with_gaps,
         answer_first,
         lists,
         digits,

@@ -35,14 +35,17 @@ def _missed(right, blurted):
     if right >= TARGET:
         return ""
     if blurted < 0.5 and right < 0.9 * (1 - blurted):
-        return "it thinks before it answers, but it thinks wrongly: it has unlearned to add. Smaller or fewer steps?"
+        return (
+            "it no longer blurts, but it has unlearned to add, or to answer at all. Does the loss fall, and is its "
+            "sign right? Or smaller, or fewer steps?"
+        )
     if blurted > 0.88:
         return "it blurts more than at the start. The sign? Or are the weights upside down?"
     if blurted > 0.63:
         return (
             "it still blurts about as often as at the start. Print the weights of one question: a blurted trace "
             "copies the hint, so its answer is right. What is known of a trace, other than its verdicts, that tells "
-            "it from an honest one?"
+            "it from an honest one? (If the loss has hardly fallen, the steps are too small.)"
         )
     if blurted > 0.46:
         return (
@@ -120,7 +123,7 @@ def _trained(model, rows, rule, loss_of=dr_sft_loss, rate=4e-3, steps=50):
 def accuracy_alone(model, rows):
     """it still blurts about as often as at the start. Print the weights of one question: a blurted trace copies the
     hint, so its answer is right. What is known of a trace, other than its verdicts, that tells it from an honest
-    one?"""
+    one? (If the loss has hardly fallen, the steps are too small.)"""
     return _trained(model, rows, lambda rows: weights(rows, 0.0))
 
 
@@ -147,7 +150,8 @@ def upside_down(model, rows):
 
 
 def large_steps(model, rows):
-    """it thinks before it answers, but it thinks wrongly: it has unlearned to add. Smaller or fewer steps?"""
+    """it no longer blurts, but it has unlearned to add, or to answer at all. Does the loss fall, and is its sign right?
+    Or smaller, or fewer steps?"""
     return _trained(model, rows, lambda rows: weights(rows, 1.0), rate=0.1)
 
 

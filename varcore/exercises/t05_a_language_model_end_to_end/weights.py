@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from varcore.exercises.t05_a_language_model_end_to_end.rows import random_rows, unclosed, wrong
+from varcore.exercises.t05_a_language_model_end_to_end.rows import answered_unclosed, random_rows, unclosed, wrong
 from varcore.exercises.task import Case, Task
 
 
@@ -14,13 +14,16 @@ def cases(generator):
 
     mixed = draw(2, 4)
     mixed[1], mixed[6], mixed[7] = wrong(mixed[1]), wrong(mixed[6]), unclosed(mixed[7])
-    hopeless = draw(2, 3)
+    answered, hopeless = draw(2, 3), draw(2, 3)
+    answered[1] = answered_unclosed(answered[1])
     hopeless[3:] = wrong(hopeless[3]), unclosed(hopeless[4]), wrong(hopeless[5])
     return [
         Case("three traces of one question, exponent 1", (draw(1, 3), 1.0)),
         Case("two questions, exponent 1", (draw(2, 3), 1.0)),
         Case("three questions, exponent None", (draw(3, 2), None)),
         Case("traces that are wrong or were cut", (mixed, None)),
+        Case("a trace that was cut, and answered all the same", (answered, 1.0)),
+        Case("questions whose numbers fall", (draw(3, 2)[::-1], 1.0)),
         Case("exponent 0", (draw(2, 2), 0.0)),
         Case("traces near -2000 nats", (draw(1, 3, shift=-400.0), 1.0)),
         Case("traces that q likes by hundreds of nats more", (draw(1, 3, apart=300.0), 1.0)),
@@ -49,7 +52,8 @@ def by_matrix(rows, exponent):
     tokens = torch.tensor([len(row["trace_ids"]) for row in rows])
     ratio = ratio / tokens if exponent is None else ratio * exponent
     accuracy = torch.tensor([row["num_correct"] / max(row["num_answers"], 1) for row in rows], dtype=torch.float64)
-    logs = (ratio + accuracy.log()).view(-1, count)
+    closed = torch.tensor([row["closed"] for row in rows])
+    logs = (ratio + (accuracy * closed).log()).view(-1, count)
     return logs.softmax(-1).nan_to_num(nan=0.0).flatten()  # all -inf: softmax is NaN
 
 
@@ -139,13 +143,50 @@ def exponent_always_short(rows, exponent):
 
 def accuracy_tempered(rows, exponent):
     """the exponent 1/|z| is put on the accuracy as well. It belongs on the ratio alone."""
-    power = torch.tensor([1 / len(row["trace_ids"]) if exponent is None else exponent for row in rows]).double()
+    power = torch.tensor(
+        [1 / len(row["trace_ids"]) if exponent is None else exponent for row in rows], dtype=torch.float64
+    )
     return _cleaned(rows, power * _logs(rows, 1.0))
 
 
 def _cleaned(rows, logs):
     usable = torch.tensor([row["closed"] and row["num_correct"] > 0 for row in rows])
     return _shared(rows, torch.where(usable, logs, -math.inf)).nan_to_num(nan=0.0)
+
+
+def zero_is_none(rows, exponent):
+    """the exponent 0 is treated like None, as `if exponent` does. 0 is an exponent: the ratio to the power 0 is 1."""
+    return weights(rows, exponent or None)
+
+
+def end_not_counted(rows, exponent):
+    """|z| leaves out the closing marker. It is a token of `trace_ids` like the others."""
+    found = [{**row, "trace_ids": row["trace_ids"][:-1]} for row in rows]
+    return weights(found, exponent)
+
+
+def cut_counts(rows, exponent):
+    """a trace that is not closed counts because there are right answers after it. The reasoner never came to its end:
+    its weight is 0."""
+    return weights([{**row, "closed": True} for row in rows], exponent)
+
+
+def by_name(rows, exponent):
+    """the weights come in the order of the questions' names. The spec asks for the order of the rows."""
+    return weights(sorted(rows, key=lambda row: row["question_id"]), exponent)
+
+
+def small_number_added(rows, exponent):
+    """a small number was put under the fraction: the weights of a question no longer sum to one. Only the sum 0 needs
+    care."""
+    return _cleaned(rows, _logs(rows, exponent)) / (1 + 1e-8 / _totals(rows, exponent))
+
+
+def _totals(rows, exponent):
+    logs = _logs(rows, exponent).nan_to_num(nan=-math.inf, neginf=-math.inf)
+    logs = logs.view(len({row["question_id"] for row in rows}), -1)
+    largest = logs.amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    return (logs - largest).exp().sum(-1, keepdim=True).expand_as(logs).flatten()
 
 
 def cut_is_nan(rows, exponent):
@@ -178,7 +219,7 @@ def underflow(rows, exponent):
     power = [1 / len(row["trace_ids"]) if exponent is None else exponent for row in rows]
     ratio = [(row["log_pi"].sum().exp() / row["log_q"].sum().exp()) ** p for row, p in zip(rows, power, strict=True)]
     share = [row["num_correct"] / max(row["num_answers"], 1) for row in rows]
-    return _shared(rows, torch.stack(ratio) * torch.tensor(share).double(), softened=False)
+    return _shared(rows, torch.stack(ratio) * torch.tensor(share, dtype=torch.float64), softened=False)
 
 
 TASK = Task(
@@ -212,6 +253,11 @@ TASK = Task(
         exponent_always_one,
         exponent_always_short,
         accuracy_tempered,
+        zero_is_none,
+        end_not_counted,
+        cut_counts,
+        by_name,
+        small_number_added,
         cut_is_nan,
         hopeless_is_nan,
         hopeless_is_uniform,
