@@ -1,0 +1,202 @@
+"""Task 7.5: micro-batches whose gradients add up to that of the batch."""
+
+import math
+
+import torch
+
+from varcore.exercises.drawing import log_probs, without
+from varcore.exercises.task import Case, Task
+
+
+def cases(generator):
+    def draw(size, *lengths, dtype=torch.float64):
+        counted = torch.arange(max(lengths) + 2) < torch.tensor(lengths)[:, None] + 1
+        counted[:, 0] = False  # a prompt token
+        weights = (torch.rand(len(lengths), generator=generator, dtype=torch.float64) + 0.1).to(dtype)
+        constant = 20 + 10 * torch.rand((), generator=generator).item()
+        return log_probs(generator, *counted.shape, dtype=dtype), counted, weights, size, constant
+
+    tokens, counted, weights, size, constant = draw(3, 2, 5, 1, 4, 3)
+    padded = without(tokens, (1, 0), (2, 6), (4, 5))
+    return [
+        Case("four rows, two at a time", draw(2, 2, 5, 3, 4), slopes=(0, 2)),
+        Case("three rows at once", draw(3, 4, 1, 2), slopes=(0, 2)),
+        Case("seven rows, three at a time", draw(3, 2, 5, 3, 4, 1, 2, 6), slopes=(0, 2)),
+        Case("a size larger than the batch", draw(8, 3, 1), slopes=(0, 2)),
+        Case(
+            "a micro-batch of weight 0",
+            (tokens, counted, weights * torch.tensor([0.0, 0, 0, 1, 1]), 3, constant),
+            (0, 2),
+        ),
+        Case("padding that holds -inf", (padded, counted, weights, size, constant), slopes=(0, 2)),
+        Case("float32", draw(2, 5, 1, 6, 2, 3, dtype=torch.float32)),
+    ]
+
+
+def micro_losses(log_probs, counted, weights, size, constant):
+    rows = -weights.detach() * log_probs.where(counted, 0.0).sum(-1) / constant
+    parts = rows.split(size)
+    return torch.stack([part.sum() for part in parts]) * len(parts)  # the loop divides by len(parts)
+
+
+def one_by_one(log_probs, counted, weights, size, constant):
+    losses = []
+    steps = math.ceil(len(weights) / size)
+    for start in range(0, len(weights), size):
+        loss = 0.0
+        for i in range(start, min(start + size, len(weights))):
+            loss = loss - weights[i].item() * log_probs[i][counted[i]].sum() / constant
+        losses.append(loss * steps)
+    return torch.stack(losses)
+
+
+def by_matrix(log_probs, counted, weights, size, constant):
+    rows = torch.arange(len(weights)) // size
+    member = torch.nn.functional.one_hot(rows).T.to(log_probs)  # [micro-batches, rows]
+    sums = torch.where(counted, log_probs, torch.zeros_like(log_probs)).sum(-1)
+    return -(member @ (sums * weights.detach())) * len(member) / constant
+
+
+def _cut(log_probs, counted, weights, size):
+    """The pieces, padding made harmless."""
+    tokens = log_probs.where(counted, 0.0)
+    return list(zip(tokens.split(size), counted.split(size), weights.detach().split(size), strict=True))
+
+
+def mean_of_means(log_probs, counted, weights, size, constant):
+    """each micro-batch is divided by the weight of its own tokens: a mean of means. A token in a micro-batch of short
+    responses pulls harder than one among long ones. Divide by the constant."""
+    cut = _cut(log_probs, counted, weights, size)
+    return torch.stack([-(w * t.sum(-1)).sum() / (w * c.sum(-1)).sum().clamp(min=1e-8) for t, c, w in cut])
+
+
+def token_means(log_probs, counted, weights, size, constant):
+    """each micro-batch is divided by the number of its own tokens: a mean of means, whose gradients add up to another
+    one for every cut. Divide by the constant."""
+    return torch.stack([-(w * t.sum(-1)).sum() / c.sum() for t, c, w in _cut(log_probs, counted, weights, size)])
+
+
+def row_means(log_probs, counted, weights, size, constant):
+    """each micro-batch is divided by the number of its own rows. The last one may hold fewer, and its rows would pull
+    harder. Divide by the constant."""
+    return torch.stack([-(w * t.sum(-1)).mean() for t, c, w in _cut(log_probs, counted, weights, size)])
+
+
+def row_means_too(log_probs, counted, weights, size, constant):
+    """it divides by the constant and by the number of rows of the micro-batch as well. The constant stands in the place
+    of every count."""
+    return row_means(log_probs, counted, weights, size, constant) / constant
+
+
+def not_made_up_for(log_probs, counted, weights, size, constant):
+    """the sum of the losses is that of the whole batch, which is right for a loop that only adds. This loop divides
+    each of them by their number before `backward`: the step would shrink with every further cut."""
+    return torch.stack([-(w * t.sum(-1)).sum() / constant for t, c, w in _cut(log_probs, counted, weights, size)])
+
+
+def divided_again(log_probs, counted, weights, size, constant):
+    """it divides by the number of micro-batches, and the loop does so once more. Make up for the loop's division; do
+    not repeat it."""
+    found = not_made_up_for(log_probs, counted, weights, size, constant)
+    return found / len(found)
+
+
+def rows_over_size(log_probs, counted, weights, size, constant):
+    """it makes up for the division with `rows / size`, and the number of micro-batches is that *rounded up*: the last
+    one may be short."""
+    return not_made_up_for(log_probs, counted, weights, size, constant) * len(weights) / size
+
+
+def rounded_down(log_probs, counted, weights, size, constant):
+    """it makes up for the division with `rows // size`, and the number of micro-batches is that rounded *up*: the last
+    one may be short."""
+    return not_made_up_for(log_probs, counted, weights, size, constant) * (len(weights) // size)
+
+
+def rest_left_out(log_probs, counted, weights, size, constant):
+    """the last, short micro-batch is left out: its rows are never trained on."""
+    whole = max(1, len(weights) // size)
+    return not_made_up_for(log_probs, counted, weights, size, constant)[:whole] * whole
+
+
+def padding_counts(log_probs, counted, weights, size, constant):
+    """tokens that do not count are in the sum: use `counted`."""
+    return micro_losses(log_probs, torch.ones_like(counted), weights, size, constant)
+
+
+def weights_learn(log_probs, counted, weights, size, constant):
+    """the values are right, and gradient flows into `weights`. They are constants."""
+    parts = (-weights * log_probs.where(counted, 0.0).sum(-1) / constant).split(size)
+    return torch.stack([part.sum() for part in parts]) * len(parts)
+
+
+def renormalized(log_probs, counted, weights, size, constant):
+    """the weights are made to sum to one in each micro-batch. They were normalised where they belong, in their
+    question; here that depends on the company."""
+    shares = [w / w.sum().clamp(min=1e-8) for w in weights.detach().split(size)]
+    return micro_losses(log_probs, counted, torch.cat(shares), size, constant)
+
+
+def no_weights(log_probs, counted, weights, size, constant):
+    """the weights are gone: a bad trace counts like a good one."""
+    return micro_losses(log_probs, counted, torch.ones_like(weights), size, constant)
+
+
+def no_constant(log_probs, counted, weights, size, constant):
+    """the constant is not used: the loss would grow with the length of the data, and the learning rate would have to
+    shrink with it."""
+    return micro_losses(log_probs, counted, weights, size, 1.0)
+
+
+def mean_in_each_row(log_probs, counted, weights, size, constant):
+    """it averages over the tokens of each row: a token of a long trace would pull less than one of a short trace.
+    log π(z,y|x) is a sum."""
+    return micro_losses(log_probs, counted, weights / counted.sum(-1).clamp(min=1), size, constant)
+
+
+def sign_turned(log_probs, counted, weights, size, constant):
+    """the sign is turned: a minimiser would push the good traces away."""
+    return -micro_losses(log_probs, counted, weights, size, constant)
+
+
+def multiplied(log_probs, counted, weights, size, constant):
+    """0 times -inf is NaN: a mask that multiplies does not keep padding out. Choose with `where` or `masked_fill`."""
+    parts = (-weights.detach() * (log_probs * counted).sum(-1) / constant).split(size)
+    return torch.stack([part.sum() for part in parts]) * len(parts)
+
+
+TASK = Task(
+    name="7.5",
+    title="Micro-batches that add up",
+    tier="core",
+    hints=(
+        "Write the loss of the whole batch as a sum over rows, and cut that sum. No piece may divide by anything that "
+        "it counts itself. Then: what does the loop do to each piece, and how do you undo it?",
+        "ℓ_m = - M / constant · Σ_{i in m} w_i Σ_t log p_{i,t},  M = number of micro-batches: Σ_m ℓ_m / M is the loss "
+        "of the batch.",
+        "rows = -weights.... * log_probs.where(counted, ...).sum(-1) / ...\nparts = rows.split(...)\n"
+        "return torch.stack([part.... for part in parts]) * ...",
+    ),
+    cases=cases,
+    solution=micro_losses,
+    alternatives=(one_by_one, by_matrix),
+    mistakes=(
+        mean_of_means,
+        token_means,
+        row_means,
+        row_means_too,
+        not_made_up_for,
+        divided_again,
+        rows_over_size,
+        rounded_down,
+        rest_left_out,
+        padding_counts,
+        weights_learn,
+        renormalized,
+        no_weights,
+        no_constant,
+        mean_in_each_row,
+        sign_turned,
+        multiplied,
+    ),
+)
