@@ -44,7 +44,8 @@ def columns_of(rows):
 def trainer_of(compute_loss, model, rows, constant, folder, micro_batches=1, steps=1, **settings):
     """TRL's SFTTrainer with this `compute_loss`: each step takes all rows, in so many micro-batches, by plain SGD."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     chosen = {
         "output_dir": str(folder), "max_steps": steps, "gradient_accumulation_steps": micro_batches,
@@ -54,16 +55,19 @@ def trainer_of(compute_loss, model, rows, constant, folder, micro_batches=1, ste
         "use_cpu": True, "bf16": False, "save_strategy": "no", "logging_strategy": "no", "report_to": "none",
         "disable_tqdm": True, "dataloader_pin_memory": False,
     }  # fmt: skip
-    trainer_class = type("WeightedSFTTrainer", (SFTTrainer,), {"compute_loss": compute_loss})
+    tokenizer = tiny_tokenizer()
+    for config in (model.config, model.generation_config):  # or the trainer sets them, and says so
+        config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    methods = {"compute_loss": compute_loss, "constant": constant}
+    trainer_class = type("WeightedSFTTrainer", (SFTTrainer,), methods)
     trainer = trainer_class(
         model,
         SFTConfig(**(chosen | settings)),
         train_dataset=Dataset.from_dict(columns_of(rows)),
         data_collator=collate,
-        processing_class=tiny_tokenizer(),
+        processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.constant = constant
     return trainer
 
 

@@ -10,7 +10,7 @@ from varcore.exercises.drawing import log_probs
 from varcore.exercises.t07_use_varcore_in_your_prototype.world import GROUP, accuracy, train
 from varcore.exercises.task import Task
 
-TARGET = 0.6
+TARGET = 0.63
 
 
 def examine(my_objective, generator):
@@ -81,7 +81,7 @@ def _missed(my_objective, groups, found, hard) -> str:
         )
     return (
         f"the hard questions learned, and end below the target of {TARGET}: guesses still hold too much of the weight. "
-        "By how many nats does the policy like them less than the helper does, and what does your objective leave of it?"
+        "By how many nats does the policy like them less than the helper, and what does your objective leave of it?"
     )
 
 
@@ -102,14 +102,14 @@ def by_hand(log_pi, log_q, rewards, num_tokens):
 
 
 def as_it_was(log_pi, log_q, rewards, num_tokens):
-    """it does not look at `log_q`. The helper knows the answer, and so its guesses are always right: rewards cannot tell
-    them from careful traces. What is known of a trace that can?"""
+    """it does not look at `log_q`. The helper knows the answer, and so its guesses are always right: rewards cannot
+    tell them from careful traces. What is known of a trace that can?"""
     return varcore.grpo_advantages(rewards) / rewards.shape[-1]
 
 
 def geometric_mean(log_pi, log_q, rewards, num_tokens):
-    """the hard questions learned, and end below the target of 0.6: guesses still hold too much of the weight. By how
-    many nats does the policy like them less than the helper does, and what does your objective leave of it?"""
+    """the hard questions learned, and end below the target of 0.63: guesses still hold too much of the weight. By how
+    many nats does the policy like them less than the helper, and what does your objective leave of it?"""
     return varcore.normalized_weights(varcore.tempered_log_weights(log_pi, log_q, rewards.log(), num_tokens))
 
 
@@ -159,8 +159,8 @@ TASK = Task(
     tier="core",
     kind="experiment",
     hints=(
-        "The helper's guesses are right because it knows the answer. Look at the table again: which number tells such a "
-        "guess from a careful trace? Build it into the coefficient, and leave wrong traces out.",
+        "The helper's guesses are right because it knows the answer. Look at the table again: which number tells such "
+        "a guess from a careful trace? Build it into the coefficient, and leave wrong traces out.",
         "c = ρ / Σ ρ over the last axis with ρ = reward · π(z|x)/q(z|x,y'), the exponent 1. A group without a right "
         "trace gets zeros. Two functions of varcore do all of it.",
         "log_weights = varcore.tempered_log_weights(log_pi, log_q, ..., num_tokens, exponent=...)\n"

@@ -175,8 +175,8 @@ TASK = Task(
     title="The objective as an argument",
     tier="stretch",
     hints=(
-        "A loop over questions: cut every column to the rollouts of one, ask the objective, multiply, add up. What must "
-        "not carry gradient? And what is 0 times -inf?",
+        "A loop over questions: cut every column to the rollouts of one, ask the objective, multiply, add up. What "
+        "must not carry gradient? And what is 0 times -inf?",
         "loss = - (1/B) Σ_x Σ_{k in x} sg(c_k) log π_k,  c = objective(log_pi=..., **columns) of the rollouts of x "
         "alone; a term with c_k = 0 is 0.",
         "total = 0.0\nfor x in question.unique():\n    own = question == x\n"
