@@ -87,8 +87,8 @@ def _faulty(log_probs, kind, log_q, accuracy, question, *, padding=False, batch=
 
 
 def as_it_was(log_probs, kind, log_q, accuracy, question):
-    """this does what the function at the start does. Try the three symptoms one by one: a question must not feel the
-    others of its batch, a row not its padding, and a single trace of a question pulls with weight 1."""
+    """this does what the function at the start does. Take the three symptoms one by one: a question must not feel the
+    others of its batch, a row not its padding, and in a row tokens of trace and answer must pull alike."""
     log_trace = (log_probs * (kind == 2)).sum(-1)
     log_joint = (log_probs * (kind != 1)).sum(-1)
     rho = accuracy * (log_trace - log_q).exp()

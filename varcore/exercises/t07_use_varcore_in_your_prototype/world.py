@@ -1,9 +1,9 @@
 """The prototype of tutorial 7's experiment: a policy over listed traces, trained on what a helper with hints writes.
 
-A question has twenty traces.  Two are careful, eighteen lines long on average and one of them right; four are sloppy;
-fourteen are guesses, each of them another number, so that exactly one is right.  The policy knows how it likes each
-style, at each level, and nothing about single traces: its parameters are theta [2 levels, 3 styles].  The helper has
-seen the answer, and where it guesses it guesses right.
+A question has twenty traces.  Two are careful and long, one of them with a slip; four are sloppy; fourteen are guesses,
+each of another number, so that exactly one is right.  The policy knows how it likes each style, at each level, and
+nothing about single traces: its parameters are theta [2 levels, 3 styles].  The helper has seen the answer, and where
+it guesses it guesses right.
 """
 
 import torch
