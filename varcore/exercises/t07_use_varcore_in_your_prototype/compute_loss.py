@@ -40,7 +40,6 @@ def cases(generator):
         Case("three rows, a step without accumulation", draw([(2, 3), (3, 4), (1, 2)], 1, torch.tensor(9))),
         Case("one of three micro-batches", draw([(2, 4), (2, 1)], 3, torch.tensor(31))),
         Case("rows of unequal weight", draw([(2, 5), (4, 1), (1, 3)], 2, torch.tensor(20), weights=_skewed())),
-        Case("a micro-batch of weight 0", draw([(2, 2), (3, 3)], 2, torch.tensor(12), weights=torch.zeros(2))),
         Case("num_items_in_batch None, three micro-batches", draw([(2, 3), (1, 4)], 3, None)),
     ]
 
@@ -149,11 +148,6 @@ def over_items(self, model, inputs, return_outputs=False, num_items_in_batch=Non
     return -(inputs["weights"] * taken.sum(-1)).sum() / items
 
 
-def over_items_too(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-    """it divides by `self.constant` and by `num_items_in_batch`. The constant stands in the place of every count."""
-    return over_items(self, model, inputs, False, num_items_in_batch) / self.constant
-
-
 def token_mean(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     """it divides by the tokens of the micro-batch: a mean of means. The trainer adds up the micro-batches of a step as
     they are, so divide by `self.constant`."""
@@ -244,21 +238,9 @@ def no_weights(self, model, inputs, return_outputs=False, num_items_in_batch=Non
     return _made_up_for(self, -taken.sum() / self.constant, num_items_in_batch)
 
 
-def no_constant(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-    """the constant is not used: the loss would grow with the data."""
-    return _weighted(self, model, inputs, num_items_in_batch) * self.constant
-
-
 def sign_turned(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     """the sign is turned: the trainer would push the good traces away."""
     return -_weighted(self, model, inputs, num_items_in_batch)
-
-
-def weights_squared(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-    """the weights are multiplied in twice."""
-    _, taken, _ = _parts(model, inputs)
-    loss = -(inputs["weights"] ** 2 * taken.sum(-1)).sum() / self.constant
-    return _made_up_for(self, loss, num_items_in_batch)
 
 
 def a_number(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -292,7 +274,6 @@ TASK = Task(
     alternatives=(by_cross_entropy, by_the_library),
     mistakes=(
         over_items,
-        over_items_too,
         token_mean,
         own_loss,
         own_loss_weighted,
@@ -307,9 +288,7 @@ TASK = Task(
         mean_of_rows,
         renormalized,
         no_weights,
-        no_constant,
         sign_turned,
-        weights_squared,
         a_number,
         without_outputs,
     ),
