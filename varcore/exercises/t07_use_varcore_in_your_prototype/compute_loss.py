@@ -182,6 +182,13 @@ def never_made_up_for(self, model, inputs, return_outputs=False, num_items_in_ba
     return _weighted(self, model, inputs, GIVEN)
 
 
+def divided_too(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    """`num_items_in_batch` is None, so the trainer divides by the number of micro-batches: you divide as well. Make up
+    for its division; do not repeat it."""
+    loss = _weighted(self, model, inputs, GIVEN)
+    return loss / self.current_gradient_accumulation_steps if num_items_in_batch is None else loss
+
+
 def steps_of_the_settings(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     """it takes the number of micro-batches from the settings. The last step of an epoch may have fewer, and the trainer
     divides by how many there are: `self.current_gradient_accumulation_steps`."""
@@ -279,6 +286,7 @@ TASK = Task(
         own_loss_weighted,
         always_made_up_for,
         never_made_up_for,
+        divided_too,
         steps_of_the_settings,
         not_shifted,
         two_late,

@@ -57,6 +57,8 @@ def _alike(a, b) -> bool:
 
 def _missed(my_objective, groups, found, hard) -> str:
     log_pi, log_q, rewards, num_tokens = groups
+    if not bool(found.any()):
+        return "its coefficients are all 0, whatever the rewards: nothing moves."
     if hard < 0.05:
         return (
             "the hard questions end below what mere guessing gives: is the sign turned? The loop minimises -Σ c log π, "
@@ -143,6 +145,11 @@ def across_the_batch(log_pi, log_q, rewards, num_tokens):
     return logs.softmax(-1).view_as(rewards) * rewards.shape[-2]
 
 
+def nothing_moves(log_pi, log_q, rewards, num_tokens):
+    """its coefficients are all 0, whatever the rewards: nothing moves."""
+    return torch.zeros_like(rewards)
+
+
 def hopeless_is_nan(log_pi, log_q, rewards, num_tokens):
     """a group without a right trace gets coefficients that are not finite. It has nothing to teach: zeros."""
     return (log_pi - log_q + rewards.log()).softmax(-1)
@@ -177,6 +184,7 @@ TASK = Task(
         ratio_alone,
         divided_again,
         across_the_batch,
+        nothing_moves,
         hopeless_is_nan,
         one_per_question,
     ),

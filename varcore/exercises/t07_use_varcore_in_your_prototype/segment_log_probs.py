@@ -73,6 +73,14 @@ def not_shifted(logits, ids, kind):
     return _summed(logits, ids, kind, late=0)
 
 
+def shifted_forward(logits, ids, kind):
+    """it is shifted the wrong way: a token is read off one position *later*, where the model has already seen it. It is
+    predicted one position earlier."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32)).masked_fill(kind[..., None] == 0, 0.0)
+    taken = wide[:, 1:].log_softmax(-1).gather(-1, ids[:, :-1, None])[..., 0]
+    return torch.stack([taken.where(kind[:, :-1] == part, 0.0).sum(-1) for part in (2, 3)], -1)
+
+
 def mask_not_shifted(logits, ids, kind):
     """logits and ids are shifted against each other, and `kind` is not: it has to say what kind the *predicted* token
     is. As it is, the last prompt position decides, and the first token of the trace is lost."""
@@ -175,6 +183,7 @@ TASK = Task(
     alternatives=(row_by_row, by_cross_entropy),
     mistakes=(
         not_shifted,
+        shifted_forward,
         mask_not_shifted,
         prompt_counts,
         padding_counts,

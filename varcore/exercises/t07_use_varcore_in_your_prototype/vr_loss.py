@@ -172,6 +172,16 @@ def hopeless_is_nan(log_probs, kind, log_q, accuracy, question):
     return -torch.stack([(log_rho[own].softmax(-1) * log_joint[own]).sum() for own in owns]).mean()
 
 
+def small_number_under(log_probs, kind, log_q, accuracy, question):
+    """a small number was added under the fraction, and the weights no longer sum to one: where all ρ of a question are
+    small, it is what the fraction is made of. Treat a sum of zero by itself."""
+    log_trace = (log_probs * (kind == 2)).sum(-1).detach()
+    log_joint = (log_probs * (kind >= 2)).sum(-1)
+    rho = accuracy * (log_trace - log_q).exp()
+    owns = [question == x for x in question.unique()]
+    return -torch.stack([(rho[own] / (rho[own].sum() + 1e-8) * log_joint[own]).sum() for own in owns]).mean()
+
+
 def underflow(log_probs, kind, log_q, accuracy, question):
     """`exp` comes before the ratio is taken, and of a trace near -2000 nats that is 0: 0 over 0. Subtract the
     logarithms first, and normalise with a softmax."""
@@ -216,6 +226,7 @@ TASK = Task(
         answers_left_out,
         prompts_let_in,
         hopeless_is_nan,
+        small_number_under,
         underflow,
     ),
 )
