@@ -29,7 +29,14 @@ def examine(my_objective, generator):
     if not bool(theta.isfinite().all()):
         return "after some steps the policy is no longer finite. Is a coefficient NaN or infinite in some group?"
     hard = accuracy(theta).mean(0)[1].item()
-    return "" if hard >= TARGET else _missed(my_objective, groups, found, hard)
+    if hard < TARGET:
+        return _missed(my_objective, groups, found, hard)
+    if bool((found[groups[2] == 0] > 0).any()):
+        return (
+            "the target is reached, and yet wrong traces get positive coefficients: the policy learns them too. Is the "
+            "reward itself used where its logarithm belongs?"
+        )
+    return ""
 
 
 def _groups(generator):
@@ -145,6 +152,12 @@ def across_the_batch(log_pi, log_q, rewards, num_tokens):
     return logs.softmax(-1).view_as(rewards) * rewards.shape[-2]
 
 
+def reward_for_its_logarithm(log_pi, log_q, rewards, num_tokens):
+    """the target is reached, and yet wrong traces get positive coefficients: the policy learns them too. Is the reward
+    itself used where its logarithm belongs?"""
+    return varcore.normalized_weights(varcore.tempered_log_weights(log_pi, log_q, rewards, num_tokens, exponent=1))
+
+
 def nothing_moves(log_pi, log_q, rewards, num_tokens):
     """its coefficients are all 0, whatever the rewards: nothing moves."""
     return torch.zeros_like(rewards)
@@ -184,6 +197,7 @@ TASK = Task(
         ratio_alone,
         divided_again,
         across_the_batch,
+        reward_for_its_logarithm,
         nothing_moves,
         hopeless_is_nan,
         one_per_question,
