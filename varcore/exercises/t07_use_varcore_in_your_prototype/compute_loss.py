@@ -227,11 +227,6 @@ def mean_in_each_row(self, model, inputs, return_outputs=False, num_items_in_bat
     return _made_up_for(self, loss, num_items_in_batch)
 
 
-def mean_of_rows(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-    """it divides by the number of rows of the micro-batch as well: the cut would matter again."""
-    return _weighted(self, model, inputs, num_items_in_batch) / len(inputs["weights"])
-
-
 def renormalized(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     """the weights are made to sum to one in the micro-batch. They were normalised where they belong, in their
     question."""
@@ -293,7 +288,6 @@ TASK = Task(
         prompts_count,
         masked_are_zero,
         mean_in_each_row,
-        mean_of_rows,
         renormalized,
         no_weights,
         sign_turned,
