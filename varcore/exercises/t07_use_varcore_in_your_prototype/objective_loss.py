@@ -32,7 +32,6 @@ def cases(generator):
         return without(log_pi, *[(place,) for place in impossible]), columns, torch.tensor(questions), objective
 
     return [
-        Case("GRPO's advantages, two questions of three rollouts", draw(_grpo, 0, 0, 0, 1, 1, 1), slopes=(0,)),
         Case("GRPO's advantages, three questions, mixed", draw(_grpo, 2, 0, 2, 1, 0, 1), slopes=(0,)),
         Case("GRPO's advantages, groups of two and four", draw(_grpo, 7, 3, 7, 7, 3, 7), slopes=(0,)),
         Case("weights with the exponent 1", draw(_vr, 1, 0, 2, 1, 1, 0, 2), slopes=(0,)),
