@@ -220,9 +220,9 @@ def test_changed_settings_are_rejected_and_put_back(one: Task):
 
 @pytest.mark.parametrize("one", CASED, ids=named)
 def test_printing_is_kept_apart_and_shown_once(one: Task, capsys: pytest.CaptureFixture):
-    def talkative(*arguments):
+    def talkative(*arguments, **named):
         print("here I am")
-        return one.solution(*arguments)
+        return one.solution(*arguments, **named)
 
     verdict = judge(one, talkative, seeded(0))
     assert (verdict.outcome, verdict.notes) == ("correct", ("It printed: here I am",))

@@ -1,5 +1,5 @@
 """What the tutorials call: ``check``, ``hint``, ``solution``, ``use`` and ``progress``.  Needs torch alone;
-tutorial 5 needs transformers as well.
+tutorial 5 needs transformers as well, tutorial 7 also TRL.
 
 How a tutorial is written.  Tutorial 4 is the notebook ``tutorials/04_some_skill.ipynb`` and the package
 ``varcore/exercises/t04_some_skill``: one module a task, and an ``__init__.py`` that lists ``TASKS`` in the notebook's
