@@ -36,7 +36,7 @@ demo: $(STAMP)
 	$(BIN)/varcore view runs/demo
 
 test: $(STAMP)
-	$(BIN)/pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
 	$(BIN)/pytest --nbmake --nbmake-timeout=1200 notebooks tutorials
 
 lab: $(STAMP)
