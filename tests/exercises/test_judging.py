@@ -88,6 +88,22 @@ def test_values_that_are_no_tensors_are_compared_too():
         assert words in said(answer, task)
 
 
+def test_a_type_inside_a_list_is_told():
+    def solution(count):
+        return [((n,), torch.ones(2)) for n in range(count)]
+
+    task = Task("9.2", "Pairs", "core", ("a", "b", "c"), solution, (), cases=lambda generator: [Case("two", (2,))])
+    for change, words in (
+        (lambda n: ((n,), torch.ones(2).double()), "on two it holds a tensor of torch.float64, not of torch.float32."),
+        (
+            lambda n: ([n], torch.ones(2)),
+            "it holds a value of type list, where the spec asks for a value of type tuple.",
+        ),
+        (lambda n: ((n + 1,), torch.ones(2)), "on two it returns something else than the spec says."),
+    ):
+        assert words in said(lambda count, change=change: [change(n) for n in range(count)], task)
+
+
 def test_an_examined_value_that_raises_is_wrong():
     assert "it should be a tensor or list of 6 probabilities" in said("abc", find("1.8"))
     assert "its shape is (3,)" in said(torch.ones(3), find("1.8"))

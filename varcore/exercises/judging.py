@@ -114,15 +114,26 @@ def _described(task: Task, case: Case, want: Seen, got: Seen) -> str:
 
 
 def _unlike(value: Any, right: Any) -> str:
-    """Which entry of a dict is wrong; of other values only that they are."""
+    """Which entry of a dict is wrong, and which type inside a list; of other values only that they are."""
     if not isinstance(right, dict):
-        return "it returns something else than the spec says."
+        return _inside(value, right) or "it returns something else than the spec says."
     if value.keys() != right.keys():
         return f"its keys are not those of the spec: {', '.join(map(repr, value.keys() ^ right.keys()))}."
     key = next(key for key in right if not same(value[key], right[key]))
     if type(value[key]) is not type(right[key]):
         return f"`{key}` is {_a(value[key])}, where the spec asks for {_a(right[key])}."
     return f"`{key}` is something else than the spec says."
+
+
+def _inside(value: Any, right: Any) -> str:
+    """A type or dtype that is wrong in the first item that is wrong, of lists and tuples of one length."""
+    if isinstance(value, Tensor) and isinstance(right, Tensor):
+        return f"it holds a tensor of {value.dtype}, not of {right.dtype}." if value.dtype != right.dtype else ""
+    if type(value) is not type(right):
+        return f"it holds {_a(value)}, where the spec asks for {_a(right)}."
+    if not isinstance(right, list | tuple) or len(value) != len(right):
+        return ""
+    return next((_inside(a, b) for a, b in zip(value, right, strict=True) if not same(a, b)), "")
 
 
 def _a(value: Any) -> str:
