@@ -13,6 +13,7 @@ from varcore.exercises.t06_your_own_task_and_model.coins import (
     payments,
     rng_of,
 )
+from varcore.exercises.t06_your_own_task_and_model.make_question import make_question
 from varcore.exercises.task import Task
 
 QUESTIONS, ANSWERS, TARGET = 50, 10, 0.25
@@ -84,8 +85,8 @@ def my_questions(rng):
     found = {}
     while len(found) < 50:
         amount, coins = draw(rng)
-        answers = payments(amount, coins)
-        if len(answers[0]) == 5 and 10 <= len(answers) <= 16:
+        question = make_question(amount, coins, 0.0)
+        if len(question.reference.split(" ")) == 5 and 10 <= question.num_correct_answers <= 16:
             found[amount, tuple(sorted(coins))] = (amount, coins)
     return list(found.values())
 
@@ -177,8 +178,8 @@ TASK = Task(
         "in common whose luck is small? Look at the number of coins in an answer, and at that of the answers.",
         "luck = Σ over right answers of 3^(-coins). An answer of three coins has the chance 1/27, one of five 1/243. "
         "With n answers, all of five coins, luck is n/243; and 1 - (1 - n/243)⁴ ≤ 0.25 up to n = 16.",
-        "found = {}\nwhile len(found) < 50:\n    amount, coins = draw(rng)\n    answers = ...\n"
-        "    if len(answers[0]) == ... and 10 <= len(answers) <= ...:\n"
+        "found = {}\nwhile len(found) < 50:\n    amount, coins = draw(rng)\n    question = make_question(...)\n"
+        "    if len(question.reference.split(...)) == ... and 10 <= question.num_correct_answers <= ...:\n"
         "        found[amount, tuple(sorted(coins))] = (amount, coins)\nreturn list(found.values())",
     ),
     examine=examine,

@@ -67,22 +67,23 @@ def _text(numbers):
 
 
 def verify(question, answer):
-    if not re.fullmatch(r"[1-9][0-9]?( [1-9][0-9]?)*", answer):
+    words = answer.split(" ")
+    if any(word not in map(str, range(1, 100)) for word in words):
         return Verdict.UNPARSED
     amount, coins = read_question(question.text)
-    given = [int(word) for word in answer.split(" ")]
+    given = [int(word) for word in words]
     pays = len(given) <= 5 and set(given) <= set(coins) and sum(given) == amount
     return Verdict.RIGHT if pays else Verdict.WRONG
 
 
-def by_list_of_numerals(question, answer):
-    words = answer.split(" ")
-    if any(word not in map(str, range(1, 100)) for word in words):
+def by_regular_expression(question, answer):
+    if not re.fullmatch(r"[1-9][0-9]?( [1-9][0-9]?)*", answer):
         return Verdict.UNPARSED
     amount, *coins = map(int, question.text.replace(" =", "").split(" "))
-    if len(words) > 5 or any(int(word) not in coins for word in words):
+    words = list(map(int, answer.split(" ")))
+    if len(words) > 5 or any(word not in coins for word in words):
         return Verdict.WRONG
-    return Verdict.RIGHT if sum(map(int, words)) == amount else Verdict.WRONG
+    return Verdict.RIGHT if sum(words) == amount else Verdict.WRONG
 
 
 def coin_by_coin(question, answer):
@@ -243,7 +244,7 @@ TASK = Task(
     ),
     cases=cases,
     solution=verify,
-    alternatives=(by_list_of_numerals, coin_by_coin),
+    alternatives=(by_regular_expression, coin_by_coin),
     mistakes=(
         reference_alone,
         order_matters,
