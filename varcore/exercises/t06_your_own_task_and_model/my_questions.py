@@ -4,6 +4,7 @@ import itertools
 import random
 from typing import Any
 
+from varcore.exercises.t06_your_own_task_and_model import make_question as task_3
 from varcore.exercises.t06_your_own_task_and_model.coins import (
     KINDS,
     LARGEST_COIN,
@@ -14,7 +15,6 @@ from varcore.exercises.t06_your_own_task_and_model.coins import (
     payments,
     rng_of,
 )
-from varcore.exercises.t06_your_own_task_and_model import make_question as task_3
 from varcore.exercises.task import Task
 
 QUESTIONS, ANSWERS, TARGET = 50, 10, 0.25
