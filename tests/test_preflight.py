@@ -93,6 +93,12 @@ def test_lengths_are_those_of_the_worked_traces_where_there_are_some(own):
     assert "mean tokens 300, 4000, 600 assumed" in findings(preset("qwen3-0.6b"), means=None)["in all"].text
 
 
+def test_a_task_of_ones_own_is_looked_at_like_a_built_in_one(own):
+    found = findings(small(own, task="varcore.tasks.chain:Chain", data="", num_curated=10, num_test=6), means=None)
+    assert "varcore.tasks.chain:Chain: 14 training questions, 14 of them with a worked trace" in found["data"].text
+    assert "of the first worked traces" in found["in all"].text
+
+
 def test_what_does_not_fit_is_said_with_its_repair(own, tmp_path):
     big = preset("qwen3-8b")
     memory = [f for f in preflight.examine(big, "rtx4090", 1) if f.what == "memory"]

@@ -71,7 +71,7 @@ def worked_lengths(config: Config) -> Lengths:
 
 
 def _data_is_here(config: Config) -> bool:
-    return bool(config.data) or config.task in TASKS
+    return bool(config.data) or config.task in TASKS or ":" in config.task
 
 
 def _shape(config: Config) -> Shape:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from language_model_calls import LANGUAGE_MODEL
+from own_task_calls import OWN_TASK
 from torch import Tensor
 
 import varcore
@@ -27,6 +28,7 @@ CASED = [one for one in TASKS if one.cases is not None]
 SEEDS = range(2)
 CALLS = {  # library functions that take other arguments than the task's
     **LANGUAGE_MODEL,
+    **OWN_TASK,
     "torch.logsumexp": lambda values: torch.logsumexp(values, -1),
     "varcore.exact_iwae_bound": lambda log_weights, log_posterior, K: varcore.exact_iwae_bound(
         log_weights + log_posterior, torch.zeros_like(log_weights), log_posterior, K

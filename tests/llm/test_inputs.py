@@ -96,6 +96,21 @@ def test_too_few_questions_to_train_on_or_to_hold_out(config, refused):
     refused(dataclasses.replace(config, num_test=1000), "1000 test questions were asked for")
 
 
+def test_a_level_with_one_held_out_question(config, refused, miniature, miniature_world):
+    """Its interval would fail after everything was trained.  Countdown asks its four levels in turn."""
+    refused(miniature(task="countdown", num_test=6), "6 test questions only one is of level 3")
+    check_inputs(miniature(task="countdown", num_test=8))
+
+
+def test_a_task_of_ones_own(config, refused, tmp_path, monkeypatch):
+    (tmp_path / "owntask.py").write_text("from varcore.tasks import Chain\n\n\nclass Long(Chain):\n    name = 'long'\n")
+    own = dataclasses.replace(config, task="owntask:Long", data="", num_test=6)
+    refused(own, r"'owntask:Long' could not be imported.*PYTHONPATH")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert open_task(own).name == "long"
+    check_inputs(own)
+
+
 def test_data_that_is_not_there(config, refused, tmp_path):
     refused(dataclasses.replace(config, data=str(tmp_path)), r"own-exact\.jsonl")
 

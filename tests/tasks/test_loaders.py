@@ -13,8 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from samples import SAMPLES
 
+from varcore.tasks import Chain
 from varcore.tasks.files import DataError
-from varcore.tasks.loaders import check_manifest, find_schema, load_task, load_task_from_hub, write_manifest
+from varcore.tasks.loaders import (
+    check_manifest,
+    find_schema,
+    import_task,
+    load_task,
+    load_task_from_hub,
+    write_manifest,
+)
 from varcore.tasks.schemas import SCHEMAS, Schema, own_schema
 
 
@@ -161,3 +169,20 @@ def test_the_manifest_keeps_other_sets(tmp_path):
     assert set(known["amc23"]) == {"name", "source", "revision", "rows", "sha256"}
     assert str(tmp_path) not in manifest.read_text()  # nothing of this machine
     check_manifest(manifest, load_task(part("amc23"), tmp_path).record)
+
+
+def test_a_task_of_ones_own_is_named_by_module_and_class():
+    assert isinstance(import_task("varcore.tasks.chain:Chain"), Chain)
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Chain", "varcore.tasks.chain:NoSuchClass", ":Chain", "json:"])
+def test_a_task_that_cannot_be_imported_is_named(name):
+    with pytest.raises(ValueError, match=rf"The task '{name}' could not be imported .*MODULE:CLASS.*PYTHONPATH"):
+        import_task(name)
+
+
+def test_a_task_that_is_none_is_told_what_it_lacks(tmp_path, monkeypatch):
+    (tmp_path / "halftask.py").write_text("class Half:\n    name = 'half'\n    levels = {}\n    verify = print\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"lacks \['questions', 'direct_trace', 'corpus'\]"):
+        import_task("halftask:Half")

@@ -34,7 +34,8 @@ class Config:
     prior_traces, posterior_traces, answers: M, K and N of the method sheet, per question.
     temperature: of every draw; log pi and log q are taken at it too.  pi and q are the tempered models.
     mix_curated: add the curated examples (weight 1) to every method's own training data.
-    task: a built-in task, or the name of a data set (docs/data.md) whose file is in the folder `data`.
+    task: a built-in task, one's own as "module:Class", or the name of a data set (docs/data.md) whose file is in the
+        folder `data`.
     model: folder or hub name of a base model; "" trains a tiny one from nothing.
     template: name or .toml file of the texts around question, trace and answer; "" is the tiny model's.
     lora_rank: 0 finetunes all weights; otherwise every role is a LoRA adapter of this rank over one frozen base.

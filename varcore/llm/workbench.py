@@ -24,7 +24,7 @@ from varcore.llm.sampling import Sampler, TransformersSampler
 from varcore.llm.templates import Ids, Markers, Template, load_template
 from varcore.llm.tiny import tiny_tokenizer
 from varcore.tasks import Chain, Countdown, ObedientChain, Question, Task
-from varcore.tasks.loaders import load_task, load_task_from_hub
+from varcore.tasks.loaders import import_task, load_task, load_task_from_hub
 from varcore.tasks.schemas import SCHEMAS, own_schema
 
 Metrics = list[dict[str, Any]]
@@ -174,13 +174,17 @@ def worked_questions(train: Sequence[Question], config: Config) -> list[tuple[Qu
 
 
 def open_task(config: Config) -> Task:
-    """A built-in task, or the data set that the config names, from its folder or (data "") from the hub."""
+    """A built-in task, one's own ("module:Class"), or a data set, from its folder or (data "") from the hub."""
     if config.task in TASKS:
         return TASKS[config.task]()
+    if ":" in config.task:
+        return import_task(config.task)
     if config.task in OWN:
         return load_task(own_schema(config.task, OWN[config.task], trace="trace"), Path(config.data))
     if config.task not in SCHEMAS:
-        raise ValueError(f"There is no task {config.task!r}; choose one of {[*TASKS, *OWN, *SCHEMAS]}.")
+        raise ValueError(
+            f"There is no task {config.task!r}; choose one of {[*TASKS, *OWN, *SCHEMAS]}, or MODULE:CLASS."
+        )
     if config.data:
         return load_task(config.task, Path(config.data))
     return load_task_from_hub(config.task)

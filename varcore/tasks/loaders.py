@@ -1,17 +1,20 @@
-"""Tasks from published data sets and from one's own files, and the manifest that says which data they were.
+"""Tasks from published data sets, one's own files and one's own code; the manifest that says which data they were.
 
     task = load_task("math500", Path("data"))                    # data/math500.jsonl, .parquet, .csv or data/math500/
     task = load_task_from_hub("math500", revision="main")        # the same rows, through the Hugging Face hub
     write_manifest(Path("manifest.json"), task.record)           # the next load can be compared with this one
+    task = import_task("my_tasks:Change")                        # the class Change of the module my_tasks
 
 Nothing is fetched unless `load_task_from_hub` is called.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
 
+from varcore.tasks.base import Task
 from varcore.tasks.files import READERS, DataError, Row, fingerprint, read_hub, read_rows
 from varcore.tasks.filetask import FileTask, Record
 from varcore.tasks.math_pool import MathPool
@@ -53,6 +56,28 @@ def load_task_from_hub(
     except DataError as error:
         raise DataError(f"{error} Without the hub: {where_to_put(schema, Path('data'))}") from error
     return _task(schema, rows, schema.hub, revision, manifest, pool)
+
+
+def import_task(name: str) -> Task:
+    """A task of one's own, named "module:Class"; the class is called without arguments.
+
+    The module is found as Python finds any: installed, or in a folder of PYTHONPATH.  Its code runs.  Raises ValueError
+    if the module or the class is not there, or what it makes lacks a part of `base.Task`.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"The task {name!r} could not be imported ({error}). Name it MODULE:CLASS, and put the folder of MODULE.py "
+            "into PYTHONPATH."
+        ) from error
+    task = made()
+    if not isinstance(task, Task):
+        parts = ("name", "levels", "questions", "verify", "direct_trace", "corpus")
+        missing = [part for part in parts if not hasattr(task, part)]
+        raise ValueError(f"The task {name!r} lacks {missing}. Write what varcore.tasks.base.Task says of each.")
+    return task
 
 
 def find_schema(name: str | Schema) -> Schema:
