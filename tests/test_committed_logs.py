@@ -1,0 +1,66 @@
+"""What the lessons show of a committed log is what the log says: their stored outputs are not from an older one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG = json.loads((ROOT / "benchmarks" / "results" / "tiny_methods.json").read_text(encoding="utf-8"))
+REGIMES = LOG["regimes"]
+
+
+def shown(number: str) -> str:
+    """All stored outputs of a lesson, as text."""
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    outputs = [o for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] for o in cell.get("outputs", [])]
+    texts = [o.get("text", []) for o in outputs] + [lines for o in outputs for lines in o.get("data", {}).values()]
+    return "\n".join("".join(lines) for lines in texts)
+
+
+def gain(regime: str, pair: str, level: str = "all", kind: str = "avg") -> tuple[float, float, float]:
+    cell = REGIMES[regime]["differences"][pair][level][kind]
+    return tuple(100 * cell[end] for end in ("mean", "low", "high"))
+
+
+def in_points(cell: tuple[float, float, float]) -> str:
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*cell)
+
+
+def in_a_figure(cell: tuple[float, float, float]) -> str:
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*cell)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_05_gives_the_logs_gain_of_the_ratio(regime):
+    mean, low, high = gain(regime, "vr - accuracy")
+    text = shown("05")
+    assert f"{mean:+.1f}</td>" in text
+    assert f"[{low:+.1f}, {high:+.1f}]" in text
+    assert LOG["date"] in text
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_08_gives_every_difference_of_the_log(regime):
+    text = shown("08")
+    pairs = [pair for pair in REGIMES[regime]["differences"] if pair.startswith("vr - ")]
+    missing = [pair for pair in pairs if in_a_figure(gain(regime, pair)) not in text]
+    assert len(pairs) == 6
+    assert not missing
+    for level in REGIMES[regime]["per_seed"][0]["levels"]:
+        for pair in ("vr - rft", "vr - accuracy", "vr - direct"):
+            for kind in ("avg", "pass"):
+                assert in_points(gain(regime, pair, level, kind)) in text, (level, pair, kind)
+    assert in_points(gain(regime, "sft - pi0")) in text
+    assert LOG["date"] in text
+
+
+def test_11_gives_every_seed_of_the_log():
+    text = shown("11")
+    for seed, run in zip(REGIMES["tiny"]["seeds"], REGIMES["tiny"]["per_seed"], strict=True):
+        cell = run["differences"]["vr - rft"]["all"]["avg"]
+        assert f"seed {seed} " + in_a_figure(tuple(100 * cell[end] for end in ("mean", "low", "high"))) in text
+    assert in_a_figure(gain("tiny", "vr - rft")) in text
+    assert LOG["date"] in text
