@@ -72,6 +72,13 @@ def never_twice(log_weights, log_posterior, K):
     return (log_posterior[groups].sum(-1).exp() * iwae_bound(log_weights[groups])).sum()
 
 
+def never_twice_in_one_order(log_weights, log_posterior, K):
+    """each group is listed in one order, and none with a trace twice. The draws are independent and come one after the
+    other: (1, 2), (2, 1) and (1, 1) are three different outcomes."""
+    groups = torch.tensor(list(itertools.combinations(range(len(log_weights)), K)), dtype=torch.long).view(-1, K)
+    return (log_posterior[groups].sum(-1).exp() * iwae_bound(log_weights[groups])).sum()
+
+
 def expectation_inside(log_weights, log_posterior, K):
     """it takes the logarithm of the expected weight, which is log p(x) for every K. The expectation stands outside the
     logarithm."""
@@ -120,6 +127,7 @@ TASK = Task(
         all_groups_alike,
         orders_forgotten,
         never_twice,
+        never_twice_in_one_order,
         expectation_inside,
         elbo_for_every_k,
         log_k_missing,

@@ -92,6 +92,12 @@ def normalised(log_prior, log_likelihood, log_posterior):
     return (log_prior + log_likelihood - log_posterior).log_softmax(-1)
 
 
+def clipped(log_prior, log_likelihood, log_posterior):
+    """a weight of zero comes out as a huge negative number. `nan_to_num` makes infinities finite as well, unless told
+    not to: `neginf=-math.inf`."""
+    return (log_prior + log_likelihood - log_posterior).nan_to_num(nan=-math.inf)
+
+
 def likelihood_asked_alone(log_prior, log_likelihood, log_posterior):
     """a trace with π(z|x) = 0 and q = 0 gives NaN: only π(Y|x,z) = 0 is looked for. The product is 0 if either is."""
     return (log_prior + log_likelihood - log_posterior).masked_fill(log_likelihood == -math.inf, -math.inf)
@@ -132,6 +138,7 @@ TASK = Task(
         through_probabilities,
         products_of_logs,
         normalised,
+        clipped,
         likelihood_asked_alone,
         prior_asked_alone,
         nan_for_never,

@@ -67,6 +67,12 @@ def divided_too_late(log_prior, log_likelihood, q_logits, temperature, groups):
     return (log_weights.logsumexp(-1) - math.log(groups.shape[-1])).mean()
 
 
+def logits_as_they_are(log_prior, log_likelihood, q_logits, temperature, groups):
+    """the logits are divided by the temperature, and then taken for log-probabilities: `log_softmax` is missing."""
+    log_weights = (log_prior + log_likelihood - q_logits / temperature)[groups]
+    return (log_weights.logsumexp(-1) - math.log(groups.shape[-1])).mean()
+
+
 def tempered_weights(log_prior, log_likelihood, q_logits, temperature, groups):
     """the whole log weight is divided by the temperature. Only q was sampled at one; π is asked as it is."""
     log_weights = (log_prior + log_likelihood - q_logits.log_softmax(-1))[groups] / temperature
@@ -123,6 +129,7 @@ TASK = Task(
         as_it_was,
         multiplied,
         divided_too_late,
+        logits_as_they_are,
         tempered_weights,
         reasoner_tempered,
         mean_of_logs,

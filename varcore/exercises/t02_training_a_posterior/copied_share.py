@@ -162,6 +162,12 @@ def common_words_missed(hint, trace):
     return difflib.SequenceMatcher(None, hint, trace).find_longest_match().size / (len(hint) or 1)
 
 
+def alike_on_the_whole(hint, trace):
+    """it is `difflib`'s ratio: how alike the two lists are on the whole, all pieces added and both lengths below. Asked
+    for is the longest piece alone, over the hint's length."""
+    return difflib.SequenceMatcher(None, hint, trace).ratio()
+
+
 def first_place_alone(hint, trace):
     """it looks at the first place alone where a word of the hint stands in the trace. The longest run may begin where
     the word comes again."""
@@ -218,6 +224,7 @@ TASK = Task(
         blanks,
         last_word_missed,
         common_words_missed,
+        alike_on_the_whole,
         first_place_alone,
         never_steps_back,
         empty_hint_breaks,

@@ -129,6 +129,11 @@ def log_outside(log_posterior, correctness):
     return -(trace_shares(correctness.detach()) * log_posterior.exp()).sum(-1).log()
 
 
+def without_logarithm(log_posterior, correctness):
+    """there is no logarithm: the probabilities of q are averaged. Eq. 9 averages log q, and that is what comes in."""
+    return -(trace_shares(correctness.detach()) * log_posterior.exp()).sum(-1)
+
+
 def zero_times_infinity(log_posterior, correctness):
     """a wrong trace whose log_posterior is -inf gives NaN, because 0 times infinity is not a number. Such a trace has
     no part in the loss."""
@@ -155,6 +160,12 @@ def impossible_left_out(log_posterior, correctness):
     worst that forward KL knows: the loss is infinite. Ask the accuracy which traces have no part."""
     shares = trace_shares(correctness.detach())
     return -(shares * log_posterior.masked_fill(log_posterior == -torch.inf, 0.0)).sum(-1)
+
+
+def clipped(log_posterior, correctness):
+    """a right trace whose log_posterior is -inf gives a huge number in place of an infinite loss. `nan_to_num` makes
+    infinities finite as well: ask the accuracy which traces have no part."""
+    return -(trace_shares(correctness.detach()) * log_posterior).nan_to_num(nan=0.0).sum(-1)
 
 
 def uniform_for_all_wrong(log_posterior, correctness):
@@ -193,10 +204,12 @@ TASK = Task(
         right_ones_alike,
         softmaxed,
         log_outside,
+        without_logarithm,
         zero_times_infinity,
         nan_for_all_wrong,
         nan_gradient,
         impossible_left_out,
+        clipped,
         uniform_for_all_wrong,
     ),
     library="varcore.forward_kl_loss",

@@ -20,7 +20,7 @@ def cases(generator):
         Case("a question whose traces are all wrong", (all_wrong,)),
         Case("a single trace (M = 1)", (draw(3, 1),)),
         Case("likelihoods of long answers, near 1e-30", (1e-30 * normal(generator, 3, 4).exp(),)),
-        Case("float32", (draw(3, 4, dtype=torch.float32),)),
+        Case("float32, and a question whose traces are all wrong", (all_wrong.float(),)),
     ]
 
 
@@ -58,6 +58,12 @@ def small_number_added(correctness):
     """a small number was put under the fraction. It is not small beside the likelihood of a long answer: near 1e-30 the
     shares do not sum to one any more. Treat the sum 0, and only that, by itself."""
     return correctness / (correctness.sum(-1, keepdim=True) + 1e-8)
+
+
+def small_number_of_double(correctness):
+    """in float32 a question whose traces are all wrong gives NaN: there the number under the fraction is 0 as well.
+    Treat the sum 0, and only that, by itself."""
+    return correctness / correctness.sum(-1, keepdim=True).clamp(min=1e-300)
 
 
 def mean_is_one(correctness):
@@ -115,6 +121,7 @@ TASK = Task(
         nan_for_all_wrong,
         uniform_for_all_wrong,
         small_number_added,
+        small_number_of_double,
         mean_is_one,
         divided_by_m,
         best_is_one,

@@ -67,8 +67,9 @@ def without_baseline(log_posterior, log_weights):
 
 
 def arithmetic_mean(log_posterior, log_weights):
-    """the trace is replaced by the others' arithmetic mean; the spec asks for the geometric one, the mean of their
-    logarithms. (Its expectation would be right as well, but it is another estimator.)"""
+    """the trace is replaced by the others' arithmetic mean, or left out and the rest averaged, which is the same; the
+    spec puts the geometric one in its place, the mean of the logarithms. (The expectation would be right as well, but
+    it is another estimator.)"""
     log_rho = log_weights.detach()
     K = log_rho.shape[-1]
     own = torch.eye(K, dtype=torch.bool)
