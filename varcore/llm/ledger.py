@@ -159,9 +159,7 @@ def copied_run(hint: Sequence[int], trace: Sequence[int]) -> range:
     return best
 
 
-def leaked_nats(
-    hint: Sequence[int], trace: Sequence[int], log_pi: Sequence[float], log_q: Sequence[float]
-) -> float:
+def leaked_nats(hint: Sequence[int], trace: Sequence[int], log_pi: Sequence[float], log_q: Sequence[float]) -> float:
     """How much likelier the hint made what was copied from it: sum over `copied_run` of log q - log pi, in nats.
 
     About 0 where the reasoner would have written these tokens anyway; large where they stand because q saw the hint.
