@@ -147,6 +147,31 @@ def test_07_draws_q_after_the_chosen_step_beside_the_enumerated_posterior(lesson
     assert forward == reverse > 0.9 > 0.5 > truth  # both begin as copies of the hint
 
 
+@lesson("08")
+def test_08_weighs_the_traces_of_its_own_run_by_the_exponent_that_is_chosen(lesson):
+    explorer = lesson.explorer("present(trace_weight_explorer(part")
+    first = lesson.ask("[{k: v for k, v in r.items() if k in ('log_pi', 'log_q', 'verdicts')} for r in one]")
+    log_pi, log_q = (tensor([sum(row[name]) for row in first]) for name in ("log_pi", "log_q"))
+    lengths = tensor([len(row["log_pi"]) for row in first])
+    accuracy = tensor([row["verdicts"].count("right") / max(1, len(row["verdicts"])) for row in first])
+    for exponent in ("0.05", "0.1"):
+        assert explorer.push("exponent") == exponent
+        logs = varcore.tempered_log_weights(log_pi, log_q, accuracy.log(), lengths, float(exponent))
+        explorer.expect(0, "x", varcore.normalized_weights(logs).tolist())
+    explorer.keep("own-run")
+
+
+@lesson("10")
+def test_10_halves_the_hours_when_the_gpus_are_doubled(lesson):
+    explorer = lesson.explorer("live(hours_picture")
+    assert explorer.value("GPUs") == "8"
+    before = explorer.drawn()
+    assert explorer.push("GPUs") == "16"
+    for index, curve in enumerate(before):
+        explorer.expect(index, "y", [hours / 2 for hours in curve["y"]])
+    explorer.keep("sixteen-gpus")
+
+
 @lesson("11")
 def test_11_draws_the_gain_of_choosing_for_the_number_of_questions_that_is_chosen(lesson):
     explorer = lesson.explorer("live(illusion")
