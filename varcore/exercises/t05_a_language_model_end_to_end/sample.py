@@ -231,15 +231,16 @@ def drawn_at_one(model, prompts, seeds, temperature, max_tokens, stop):
 def seeds_moved_up(model, prompts, seeds, temperature, max_tokens, stop):
     """as soon as a row has stopped, the rows behind it are drawn with the seeds of others: the row was taken out of the
     batch, and its seed was not. Each row keeps its own."""
-    drawn, running = [((), []) for _ in prompts], list(range(len(prompts)))
+    ids, columns, running = [[] for _ in prompts], [[] for _ in prompts], list(range(len(prompts)))
     for t in range(max_tokens):
         if running:
-            so_far = [prompts[n] + drawn[n][0] for n in running]
+            so_far = [(*prompts[n], *ids[n]) for n in running]
             tokens = _drawn(model, so_far, seeds[: len(running)], temperature, 1, stop, step=lambda _, t=t: t)
             for n, (token, logs) in zip(running, tokens, strict=True):
-                drawn[n] = drawn[n][0] + token, [*drawn[n][1], logs]
-            running = [n for n in running if drawn[n][0][-1] != stop]
-    return _with(drawn, lambda ids, logs: (ids, torch.cat(logs)))
+                ids[n] += token
+                columns[n].append(logs)
+            running = [n for n in running if ids[n][-1] != stop]
+    return [(tuple(row), torch.cat(logs)) for row, logs in zip(ids, columns, strict=True)]
 
 
 TASK = Task(
