@@ -39,6 +39,13 @@ def test_the_sign_is_noticed_where_no_mistake_has_it():
     assert "the sign is wrong" in said(lambda values: -torch.logsumexp(values, -1), find("1.1"))
 
 
+def test_a_number_in_the_place_of_a_nan_is_told():
+    def hidden(log_weights, values):
+        return find("3.5").solution(log_weights, values.nan_to_num(7.0))
+
+    assert said(hidden, find("3.5")).endswith("where it should be nan.")
+
+
 def test_a_gradient_that_is_nan_is_told():
     def nan_behind(log_joint, log_weights):
         weights = torch.nan_to_num(log_weights.detach().softmax(-1))

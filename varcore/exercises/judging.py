@@ -141,9 +141,9 @@ def _a(value: Any) -> str:
 
 
 def _off(value: Tensor, right: Tensor) -> str:
-    """By how much, at worst; or where it is infinite and should not be, or the other way round."""
+    """By how much, at worst; or where it is infinite and should not be, or should be infinite or NaN and is not."""
     value, right = value.detach().flatten(), right.detach().flatten()
-    wrong = (value != right) & (value.isinf() | right.isinf())
+    wrong = (value != right) & (value.isinf() | right.isinf() | right.isnan())
     if wrong.any():
         there = right[wrong][0]
         return f"{value[wrong][0].item():.4g} where it should be {'finite' if there.isfinite() else there.item()}"

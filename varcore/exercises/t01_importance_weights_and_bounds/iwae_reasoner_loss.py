@@ -21,6 +21,7 @@ def cases(generator):
         Case("traces of thousands of tokens", (joint - 3000, weights - 2000), slopes=(0, 1)),
         Case("a trace of weight zero whose log_joint is -inf", never, slopes=(0,)),
         Case("a question whose traces all have weight zero", nothing, slopes=(0,)),
+        Case("a trace that has weight and whose log_joint is -inf", (without(joint, (1, 2)), weights)),
         Case("float32 values", draw(3, 4, dtype=torch.float32)),
     ]
 
@@ -130,6 +131,14 @@ def minus_the_bound(log_joint, log_weights):
     return torch.log(torch.tensor(log_weights.shape[-1], dtype=log_weights.dtype)) - log_weights.logsumexp(-1)
 
 
+def impossible_left_out(log_joint, log_weights):
+    """every trace whose log_joint is -inf is left out, also one that has weight. By its weight it was possible when the
+    file was written; that the reasoner cannot write it any more is the worst there is, and the loss is infinite. Ask
+    the weight which traces have no part."""
+    weights = normalized_weights(log_weights.detach())
+    return -(weights * log_joint.masked_fill(log_joint == -torch.inf, 0.0)).sum(-1)
+
+
 TASK = Task(
     name="1.6",
     title="A loss that climbs the bound",
@@ -161,6 +170,7 @@ TASK = Task(
         uniform_for_nothing,
         shares_of_the_joint,
         minus_the_bound,
+        impossible_left_out,
     ),
     library="varcore.iwae_reasoner_loss",
 )

@@ -174,6 +174,13 @@ def uniform_for_all_wrong(log_posterior, correctness):
     return forward_kl_loss(log_posterior, torch.where(a.sum(-1, keepdim=True) == 0, 1.0, a))
 
 
+def whole_kl(log_posterior, correctness):
+    """it is a KL from the shares to q, with Σ v log v in it. That part does not depend on q: the gradient is right, but
+    the value is not the loss of the spec."""
+    shares = trace_shares(correctness.detach())
+    return forward_kl_loss(log_posterior, correctness) + torch.xlogy(shares, shares).sum(-1)
+
+
 TASK = Task(
     name="2.3",
     title="Learn from the reasoner's traces",
@@ -211,6 +218,7 @@ TASK = Task(
         impossible_left_out,
         clipped,
         uniform_for_all_wrong,
+        whole_kl,
     ),
     library="varcore.forward_kl_loss",
 )

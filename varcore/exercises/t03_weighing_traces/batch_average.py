@@ -27,6 +27,7 @@ def cases(generator):
         Case("a trace of weight zero whose value is -inf", (without(log_weights, (0, 2)), infinite)),
         Case("a question where nothing is right, with values of NaN", (nothing, _broken(values))),
         Case("a trace that has weight, with a value of NaN", (log_weights, _broken(values))),
+        Case("a question whose values are all 0", (log_weights, values.index_fill(0, torch.tensor([1]), 0.0))),
         Case("a batch where nothing is right", (without(log_weights, (0,), (1,), (2,)), values)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
@@ -162,6 +163,21 @@ def underflow(log_weights, values):
     return _weighed(weights, values).sum() / (total > 0).sum().clamp(min=1)
 
 
+def usable_by_the_value(log_weights, values):
+    """a question whose average happens to be 0 is taken for one where nothing is right, and left out of their number.
+    Its traces have weight, and their values are 0: ask the weights which questions are usable."""
+    per_question = _weighed(varcore.normalized_weights(log_weights), values)
+    return per_question.sum() / (per_question != 0).sum().clamp(min=1)
+
+
+def broken_left_out(log_weights, values):
+    """a trace whose value is -inf or NaN is left out even where it has weight, and nobody would hear of it. Only the
+    traces of weight zero have no part in it."""
+    weights = varcore.normalized_weights(log_weights).masked_fill(~values.isfinite(), 0.0)
+    usable = (weights > 0).any(-1)
+    return _weighed(weights, values).sum() / usable.sum().clamp(min=1)
+
+
 TASK = Task(
     name="3.5",
     title="Questions where nothing is right",
@@ -196,5 +212,7 @@ TASK = Task(
         nan_for_no_question,
         first_axis,
         underflow,
+        usable_by_the_value,
+        broken_left_out,
     ),
 )

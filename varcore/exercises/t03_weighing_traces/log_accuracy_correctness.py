@@ -28,6 +28,7 @@ def cases(generator):
         Case("a trace that was not asked for answers", (verdicts * (unasked > 0), unasked)),
         Case("not one answer for any trace (N = 0)", (torch.zeros(2, 3, dtype=torch.long), 0)),
         Case("counts in float32", (counts(3, 4, N=8).float(), 8)),
+        Case("counts in float32, another N for each trace", (verdicts.float(), several)),
     ]
 
 
@@ -114,6 +115,12 @@ def nan_for_no_answer(num_correct, num_answers):
     return (num_correct / num_answers).log()
 
 
+def in_double(num_correct, num_answers):
+    """`num_answers` was made a tensor of float64, and takes the result with it. The result has the dtype of
+    `num_correct`, or torch's default dtype where that holds integers."""
+    return (num_correct / torch.as_tensor(num_answers).double().clamp(min=1)).log()
+
+
 TASK = Task(
     name="3.3",
     title="Ask, and count",
@@ -140,6 +147,7 @@ TASK = Task(
         among_traces,
         one_less,
         nan_for_no_answer,
+        in_double,
     ),
     library="varcore.log_accuracy_correctness",
 )

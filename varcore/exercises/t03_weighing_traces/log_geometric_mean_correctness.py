@@ -24,6 +24,7 @@ def cases(generator):
         Case("answers near -2000 nats", draw(3, 4, shift=-2000.0)),
         Case("an impossible answer", (without(log_answer, (1, 2)), tokens)),
         Case("answers of one token", (log_answer, torch.ones_like(tokens))),
+        Case("an answer that is certain, log_answer = 0.0", (log_answer.masked_fill(padded == 0, 0.0), tokens)),
         Case("a padded row without tokens", (log_answer.masked_fill(padded == 0, 0.0), padded)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
@@ -101,6 +102,12 @@ def certain_for_no_tokens(log_answer, num_answer_tokens):
     return log_answer / num_answer_tokens.clamp(min=1)
 
 
+def certain_is_padding(log_answer, num_answer_tokens):
+    """an answer that is certain, with a `log_answer` of 0.0, is taken for padding, and the best answer of all becomes
+    impossible. What tells padding is its number of tokens."""
+    return (log_answer / num_answer_tokens.clamp(min=1)).masked_fill(log_answer == 0, -math.inf)
+
+
 TASK = Task(
     name="3.2",
     title="The geometric mean of an answer's tokens",
@@ -125,6 +132,7 @@ TASK = Task(
         over_traces,
         nan_for_no_tokens,
         certain_for_no_tokens,
+        certain_is_padding,
     ),
     library="varcore.log_geometric_mean_correctness",
 )

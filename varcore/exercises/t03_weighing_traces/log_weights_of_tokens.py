@@ -18,6 +18,8 @@ def cases(generator):
             token_logs = [logs.masked_fill(outside, padding) for logs in token_logs]
         return (*token_logs, num_tokens, log_probs(generator, *shape, **settings))
 
+    level = draw(3, 4, T=7)
+    level[1][..., 0] = level[0][..., 0]  # of the first token π and q think alike
     return [
         Case("three questions of four traces, padded to 7 tokens", draw(3, 4, T=7)),
         Case("one question of five traces, padded to 6 tokens", draw(5, T=6)),
@@ -26,6 +28,7 @@ def cases(generator):
         Case("padding with zeros", draw(3, 4, T=7, padding=0.0)),
         Case("padding with -inf", draw(3, 4, T=7, padding=-math.inf)),
         Case("a trace by itself, without padding", draw(1, T=1)),
+        Case("tokens that π and q find equally likely", level),
         Case("float32", draw(3, 4, T=7, dtype=torch.float32)),
     ]
 
@@ -123,6 +126,14 @@ def multiplied_mask(token_log_prior, token_log_posterior, num_tokens, log_correc
     return log_ratio.sum(-1) / num_tokens + log_correctness
 
 
+def equal_not_counted(token_log_prior, token_log_posterior, num_tokens, log_correctness):
+    """it divides by the number of places where the log ratio is not 0. A token that π and q find equally likely is a
+    token all the same: |z| is `num_tokens`."""
+    inside = torch.arange(token_log_prior.shape[-1]) < num_tokens[..., None]
+    log_ratio = torch.where(inside, token_log_prior - token_log_posterior, 0.0)
+    return log_ratio.sum(-1) / (log_ratio != 0).sum(-1) + log_correctness
+
+
 TASK = Task(
     name="3.7",
     title="The trace that minds its neighbours",
@@ -148,5 +159,6 @@ TASK = Task(
         one_too_many,
         marker_forgotten,
         multiplied_mask,
+        equal_not_counted,
     ),
 )

@@ -34,6 +34,7 @@ def cases(generator):
         Case("a trace that π never writes, exponent 0", (impossible, posterior, correctness, tokens, 0)),
         Case("a padded row without tokens", (*zeros, padded, None)),
         Case("a padded row without tokens, exponent 1", (*zeros, padded, 1)),
+        Case("a padded row without tokens, exponent 0", (*zeros, padded, 0)),
         Case("float32", draw(3, 4, dtype=torch.float32)),
     ]
 
@@ -168,6 +169,14 @@ def padding_weighed(log_prior, log_posterior, log_correctness, num_tokens, expon
     return tempered_log_weights(log_prior, log_posterior, log_correctness, num_tokens.clamp(min=1), exponent)
 
 
+def padding_at_zero(log_prior, log_posterior, log_correctness, num_tokens, exponent=None):
+    """at exponent 0 a padded row without tokens has the weight of its `log_correctness`. The ratio is not asked there,
+    but a row without tokens is no trace at all: -inf, at every exponent."""
+    if exponent == 0:
+        return log_correctness + 0.0
+    return tempered_log_weights(log_prior, log_posterior, log_correctness, num_tokens, exponent)
+
+
 TASK = Task(
     name="3.4",
     title="An exponent on the ratio",
@@ -199,6 +208,7 @@ TASK = Task(
         dropped_at_zero,
         nan_for_no_tokens,
         padding_weighed,
+        padding_at_zero,
     ),
     library="varcore.tempered_log_weights",
 )

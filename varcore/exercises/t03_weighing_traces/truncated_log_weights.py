@@ -125,6 +125,13 @@ def left_the_logarithms(log_weights):
     return torch.minimum(rho, rho.mean(-1, keepdim=True) * log_weights.shape[-1] ** 0.5).log()
 
 
+def zeros_not_counted(log_weights):
+    """K counts only the traces that have weight. One of weight zero was drawn as well: K is the number of all traces,
+    in the mean and under the root."""
+    count = (log_weights > -math.inf).sum(-1, keepdim=True).clamp(min=1).to(log_weights.dtype)
+    return _cut(log_weights, log_weights.logsumexp(-1, keepdim=True) - 0.5 * count.log())
+
+
 TASK = Task(
     name="3.9",
     title="Cut the heaviest",
@@ -152,6 +159,7 @@ TASK = Task(
         normalised,
         nan_for_nothing,
         left_the_logarithms,
+        zeros_not_counted,
     ),
     library="varcore.truncated_log_weights",
 )

@@ -19,6 +19,7 @@ def cases(generator):
         Case("a group all right and a group all wrong", (alike, 0, 0.0)),
         Case("a group of one, ddof = 1", (draw(3, 1).round(), 1, 0.0)),
         Case("a group whose scores are all 0.1", (torch.full((1, 3), 0.1, dtype=torch.float64), 0, 0.0)),
+        Case("scores that lie within a thousandth", (0.5 + draw(3, 4) / 1000, 0, 0.0)),
         Case("float32", (draw(3, 4, dtype=torch.float32), 1, 1e-4)),
     ]
 
@@ -140,6 +141,28 @@ def not_divided(rewards, ddof, eps):
     return rewards - rewards.mean(-1, keepdim=True)
 
 
+def nearly_alike(rewards, ddof, eps):
+    """a group whose scores differ by a thousandth gets zeros, like one whose scores are all alike. Small differences
+    are divided by a small spread, and count in full: only rewards that are equal are alike."""
+    spread = rewards.amax(-1, keepdim=True) - rewards.amin(-1, keepdim=True)
+    return grpo_advantages(rewards, ddof, eps).masked_fill(spread < 2e-3, 0.0)
+
+
+def of_verdicts_only(rewards, ddof, eps):
+    """it takes mean · (1 - mean) for the variance. That is right for verdicts of 0 and 1 alone; scores between them
+    lie closer together."""
+    mean, size = rewards.mean(-1, keepdim=True), rewards.shape[-1]
+    alike = rewards.amax(-1, keepdim=True) == rewards.amin(-1, keepdim=True)
+    std = (mean * (1 - mean) * size / max(size - ddof, 1)).sqrt()
+    return (rewards - mean).masked_fill(alike, 0.0) / torch.where(alike, 1.0, std + eps)
+
+
+def mean_of_the_batch(rewards, ddof, eps):
+    """mean and standard deviation are taken over the whole batch. Each group has its own, over the last axis: a hard
+    question would have nothing but negative advantages."""
+    return grpo_advantages(rewards.flatten(), ddof, eps).view(rewards.shape)
+
+
 TASK = Task(
     name="4.3",
     title="GRPO's advantages, all right and all wrong included",
@@ -173,6 +196,9 @@ TASK = Task(
         by_the_variance,
         not_centred,
         not_divided,
+        nearly_alike,
+        of_verdicts_only,
+        mean_of_the_batch,
     ),
     library="varcore.grpo_advantages",
 )

@@ -125,6 +125,21 @@ def one_number(log_probs, rewards):
     return grpo_loss(log_probs, rewards).mean()
 
 
+def trl_eps(log_probs, rewards):
+    """the line is found, but the TRL library's eps of 0.0001 was put under the fraction in place of the guard; the
+    paper's advantages have none."""
+    centred = rewards - rewards.mean(-1, keepdim=True)
+    return _loss(log_probs, centred / (centred.square().mean(-1, keepdim=True).sqrt() + 1e-4))
+
+
+def of_verdicts_only(log_probs, rewards):
+    """the spread is each group's own, but mean · (1 - mean) is the variance of verdicts of 0 and 1 alone. Scores
+    between them, which the function at the start takes too, lie closer together."""
+    mean = rewards.mean(-1, keepdim=True)
+    spread = (mean * (1 - mean)).sqrt()
+    return _loss(log_probs, (rewards - mean) / torch.where(spread == 0, 1.0, spread))
+
+
 TASK = Task(
     name="4.4",
     title="The line that lets questions into each other's step",
@@ -151,5 +166,7 @@ TASK = Task(
         spread_removed,
         summed,
         one_number,
+        trl_eps,
+        of_verdicts_only,
     ),
 )

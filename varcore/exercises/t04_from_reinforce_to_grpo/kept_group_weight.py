@@ -115,6 +115,13 @@ def mean_spread(p, group_size):
     return over_kept_counts(p, group_size) * (1 - p)
 
 
+def chance_of_the_others(p, group_size):
+    """it divides by the chance that the *other* G - 1 rollouts are mixed. A group is kept if all G of them are."""
+    others = group_size - 1
+    kept = 1 - p**others - (1 - p) ** others
+    return _drawn(p, group_size) / torch.where(kept.abs() < 1e-6, 1.0, kept)
+
+
 TASK = Task(
     name="4.8",
     title="What drawing again does to W",
@@ -139,6 +146,7 @@ TASK = Task(
         no_end,
         sample_std,
         mean_spread,
+        chance_of_the_others,
     ),
     library="varcore.dapo_question_weight",
 )

@@ -198,6 +198,16 @@ def _signed(rule, question, group_size):
     return if_right, -if_wrong
 
 
+def beside_itself(rule, p, group_size):
+    """right and wrong rollout are the first and the last of one and the same group, which has c + 1 right ones. Given
+    that *this* rollout is wrong, the others are still c right ones: one right rollout less in its group."""
+    total = torch.zeros_like(p)
+    for right in range(group_size):
+        advantages = rule(torch.tensor([1.0] * (right + 1) + [0.0] * (group_size - 1 - right), dtype=torch.float64))
+        total = total + _binomial(p, right, group_size - 1) * (advantages[0] - advantages[-1]).item()
+    return p * total
+
+
 TASK = Task(
     name="4.5",
     title="W(p) of any rule, in a group of any size",
@@ -231,6 +241,7 @@ TASK = Task(
         divided_at_the_end,
         all_or_nothing,
         likeliest_group,
+        beside_itself,
     ),
     library="varcore.certified_exchangeable_question_weight",
 )

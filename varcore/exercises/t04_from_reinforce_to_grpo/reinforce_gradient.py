@@ -131,6 +131,12 @@ def of_log_p(theta, correctness):
     return -kl_alone(theta, correctness)
 
 
+def averaged_over_traces(theta, correctness):
+    """it is too small by the factor Z: the terms of the traces are averaged, `mean` in place of `sum`. Their chances
+    sum to one already, so they are added."""
+    return reinforce_gradient(theta, correctness) / theta.shape[-1]
+
+
 TASK = Task(
     name="4.1",
     title="REINFORCE, with nothing left to chance",
@@ -158,5 +164,6 @@ TASK = Task(
         not_drawn,
         kl_alone,
         of_log_p,
+        averaged_over_traces,
     ),
 )

@@ -151,6 +151,13 @@ def graph_kept(reasoner, helper, prompt, hinted_prompt, trace, verdicts, close, 
     return {**row, "log_pi": response_log_probs(reasoner, [(prompt, trace)], temperature)}
 
 
+def reasoner_at_one(reasoner, helper, prompt, hinted_prompt, trace, verdicts, close, temperature):
+    """`log_pi` is taken at temperature 1, `log_q` at yours. Then their difference is not of the two models alone: score
+    both at the temperature at which the trace was drawn."""
+    row = ledger_row(reasoner, helper, prompt, hinted_prompt, trace, verdicts, close, temperature)
+    return {**row, "log_pi": response_log_probs(reasoner, [(prompt, trace)], 1.0).detach()}
+
+
 TASK = Task(
     name="5.5",
     title="One row of the ledger",
@@ -183,5 +190,6 @@ TASK = Task(
         unread_left_out,
         hinted_for_training,
         graph_kept,
+        reasoner_at_one,
     ),
 )

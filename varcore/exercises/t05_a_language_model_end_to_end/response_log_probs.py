@@ -187,6 +187,13 @@ def no_gradient(model, rows, temperature):
     return response_log_probs(model, rows, temperature).detach()
 
 
+def padded_between(model, rows, temperature):
+    """rows with a shorter prompt are off: the prompts are padded to one length, and the responses come after the
+    padding, which the model reads as a part of the question. Join prompt and response first, then pad on the right."""
+    longest = max(len(prompt) for prompt, _ in rows)
+    return response_log_probs(model, [(p + (0,) * (longest - len(p)), r) for p, r in rows], temperature)
+
+
 TASK = Task(
     name="5.3",
     title="How likely was each token?",
@@ -226,6 +233,7 @@ TASK = Task(
         padding_kept,
         padded_left,
         no_gradient,
+        padded_between,
     ),
     library="varcore.llm.scoring.response_log_probs",
 )

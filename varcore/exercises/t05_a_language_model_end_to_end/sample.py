@@ -2,6 +2,9 @@
 
 import torch
 
+from varcore.exercises.t05_a_language_model_end_to_end.slips import cut as _cut
+from varcore.exercises.t05_a_language_model_end_to_end.slips import drawn as _drawn
+from varcore.exercises.t05_a_language_model_end_to_end.slips import with_each as _with
 from varcore.exercises.t05_a_language_model_end_to_end.small import CLOSE, small_qwen3, some_ids
 from varcore.exercises.t05_a_language_model_end_to_end.uniforms import uniforms
 from varcore.exercises.task import Case, Task
@@ -9,13 +12,13 @@ from varcore.exercises.task import Case, Task
 
 def cases(generator):
     model = small_qwen3(generator)
-    with torch.no_grad():  # the closing marker is drawn about every fourth token
-        model.model.embed_tokens.weight[CLOSE] *= 2
 
     def arguments(rows, length, temperature, max_tokens):
         prompts = [some_ids(generator, length) for _ in range(rows)]
         seeds = torch.randint(2**31, (rows,), generator=generator).tolist()
-        return model, prompts, seeds, temperature, max_tokens, CLOSE
+        endless = sample(model, prompts, seeds, temperature, 2, stop=-1)
+        stop = endless[0][0][1]  # so some row stops in every case, before its last step
+        return model, prompts, seeds, temperature, max_tokens, stop
 
     return [
         Case("three prompts at temperature 1", arguments(3, 4, 1.0, 3)),
@@ -83,32 +86,6 @@ def row_by_row(model, prompts, seeds, temperature, max_tokens, stop):
             logs.append(chances[token].log())
         found.append((tuple(drawn), torch.stack(logs)))
     return found
-
-
-def _with(rows, change):
-    return [change(ids, logs) for ids, logs in rows]
-
-
-def _drawn(model, prompts, seeds, temperature, max_tokens, stop, pick=None, step=lambda t: t, see=True, recorded=None):
-    """Like the solution, with the slips of the mistakes below as settings."""
-    ids, columns = torch.tensor(prompts), []
-    with torch.no_grad():
-        for t in range(max_tokens):
-            logits = model(input_ids=ids if see else torch.tensor(prompts)).logits[:, -1]
-            log_probs = (logits / temperature).log_softmax(-1)
-            cdf = log_probs.double().exp().cumsum(-1)
-            below = (cdf / cdf[:, -1:] <= uniforms(seeds, step(t))[:, None]).sum(-1, keepdim=True)
-            token = below if pick is None else pick(log_probs, below)
-            columns.append((logits / (recorded or temperature)).log_softmax(-1).gather(-1, token)[:, 0])
-            ids = torch.cat([ids, token], 1)
-    return [
-        (tuple(row), logs)
-        for row, logs in zip(ids[:, len(prompts[0]) :].tolist(), torch.stack(columns, 1), strict=True)
-    ]
-
-
-def _cut(rows, stop):
-    return _with(rows, lambda ids, logs: (ids[: [*ids, stop].index(stop) + 1], logs[: [*ids, stop].index(stop) + 1]))
 
 
 def recorded_at_one(model, prompts, seeds, temperature, max_tokens, stop):
@@ -245,6 +222,27 @@ def graph_kept(model, prompts, seeds, temperature, max_tokens, stop):
     return _with(rows, lambda ids, logs: (ids, logs.clone().requires_grad_()))
 
 
+def drawn_at_one(model, prompts, seeds, temperature, max_tokens, stop):
+    """the tokens are drawn at temperature 1, and only their log-probabilities are at yours. Draw from the same
+    probabilities that you write down."""
+    return _cut(_drawn(model, prompts, seeds, 1.0, max_tokens, stop, recorded=temperature), stop)
+
+
+def seeds_moved_up(model, prompts, seeds, temperature, max_tokens, stop):
+    """as soon as a row has stopped, the rows behind it are drawn with the seeds of others: the row was taken out of the
+    batch, and its seed was not. Each row keeps its own."""
+    ids, columns, running = [[] for _ in prompts], [[] for _ in prompts], list(range(len(prompts)))
+    for t in range(max_tokens):
+        if running:
+            so_far = [(*prompts[n], *ids[n]) for n in running]
+            tokens = _drawn(model, so_far, seeds[: len(running)], temperature, 1, stop, step=lambda _, t=t: t)
+            for n, (token, logs) in zip(running, tokens, strict=True):
+                ids[n] += token
+                columns[n].append(logs)
+            running = [n for n in running if ids[n][-1] != stop]
+    return [(tuple(row), torch.cat(logs)) for row, logs in zip(ids, columns, strict=True)]
+
+
 TASK = Task(
     name="5.4",
     title="Draw, and remember how likely it was",
@@ -291,6 +289,8 @@ TASK = Task(
         own_dice,
         lists,
         graph_kept,
+        drawn_at_one,
+        seeds_moved_up,
     ),
     library="varcore.llm.sampling.TransformersSampler",
 )

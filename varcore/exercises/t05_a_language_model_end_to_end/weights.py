@@ -222,6 +222,12 @@ def underflow(rows, exponent):
     return _shared(rows, torch.stack(ratio) * torch.tensor(share, dtype=torch.float64), softened=False)
 
 
+def in_single_precision(rows, exponent):
+    """the logarithms were float32 on the way: `torch.tensor` makes that of a list of numbers, and `.double()` comes too
+    late. Near -2000 it leaves three digits behind the point: `torch.tensor(..., dtype=torch.float64)`."""
+    return _cleaned(rows, _logs(rows, exponent).float().double())
+
+
 TASK = Task(
     name="5.6",
     title="What is a trace worth?",
@@ -263,6 +269,7 @@ TASK = Task(
         hopeless_is_uniform,
         small_number_under,
         underflow,
+        in_single_precision,
     ),
     library="varcore.llm.weighing.weigh",
 )
