@@ -112,7 +112,7 @@ class Lesson:
     def run(self) -> None:
         """Run all cells and wait until the kernel has nothing left to do."""
         self.page.evaluate(RUN_ALL)
-        self.page.wait_for_function("() => window.ranAll", timeout=2 * PATIENCE)
+        self.page.wait_for_function("() => window.ranAll", timeout=4 * PATIENCE)
         self.page.wait_for_function(IDLE, timeout=PATIENCE)
         assert self.page.evaluate(ERRORS) == []
 
