@@ -107,13 +107,6 @@ def chances_are_constants(log_weights, log_posterior, K):
     return exact_bound(log_weights, log_posterior.detach(), K)
 
 
-def sets_alone(log_weights, log_posterior, K):
-    """only sets of K different traces are listed, each once. Draws are independent: the same trace may come again, and
-    each order is a draw of its own. The chances of all groups have to sum to one."""
-    groups = torch.tensor(list(itertools.combinations(range(len(log_weights)), K))).view(-1, K)
-    return (log_posterior[groups].sum(-1).exp() * iwae_bound(log_weights[groups])).sum()
-
-
 TASK = Task(
     name="1.9",
     title="The bound itself, with nothing drawn",
@@ -140,7 +133,6 @@ TASK = Task(
         log_k_missing,
         chances_added,
         chances_are_constants,
-        sets_alone,
     ),
     library="varcore.exact_iwae_bound",
 )

@@ -109,13 +109,6 @@ def mean_too_early(log_prior, log_likelihood, q_logits, temperature, groups):
     return log_weights.flatten().logsumexp(0) - math.log(groups.numel())
 
 
-def not_normalised(log_prior, log_likelihood, q_logits, temperature, groups):
-    """the logits are divided by the temperature, and are still logits: their exponentials do not sum to one. What the
-    traces were drawn from is their softmax."""
-    log_weights = (log_prior + log_likelihood - q_logits / temperature)[groups]
-    return (log_weights.logsumexp(-1) - math.log(groups.shape[-1])).mean()
-
-
 def reasoner_normalised(log_prior, log_likelihood, q_logits, temperature, groups):
     """log q is mended, but π was tempered too, and normalised again. Only q was sampled at a temperature; π is asked as
     it is."""
@@ -150,7 +143,6 @@ TASK = Task(
         log_k_missing,
         capped,
         mean_too_early,
-        not_normalised,
         reasoner_normalised,
     ),
 )
