@@ -21,6 +21,7 @@ from varcore.llm.workbench import Workbench
 from varcore.tasks import Question, Verdict
 
 Found = dict[str, Any]
+Accepted = dict[str, list[tuple[float, int, float]]]  # what `accepted_lengths` finds, by question
 RUNNER = ("pi0", "sft", "rft", "nohint", "accuracy", "direct", "vr")  # roles that the run itself evaluated
 RULES = {
     "accuracy": WeightRule(exponent=0.0),
@@ -48,11 +49,12 @@ def weights(bench: Workbench) -> Found:
     train_and_evaluate(bench, "k-16", weighted(joined(table, traces_of(bench, "q1", MORE, "posterior")), plain))
     own = ("unmixed", "best-one-unmixed", *(f"k-{count}" for count in (*K_SMALLER, 16)))
     roles = [*RUNNER, *(name for name in RULES if name not in RUNNER), *own]
+    alone = accepted_lengths(bench)
     return {
         "scores": {role: scores(bench, role) for role in roles},
         "flops": flops(bench, roles),
         "curves": curves(bench, roles),
-        "lie": {name: lie(table, rule, bench) for name, rule in RULES.items()} | {"prior": lie_of_prior(bench)},
+        "lie": {name: lie(table, rule, alone) for name, rule in RULES.items()} | {"prior": lie_of_prior(alone)},
     }
 
 
@@ -93,13 +95,9 @@ def traces_of(
             stages.score_traces(bench, round_, source, "pi0"),
             stages.verify_traces(bench, round_, source, "pi0"),
         ]
-        bench.run.finish(name, total([cost for cost, _ in parts]), 0.0, [row for _, rows in parts for row in rows])
+        cost = sum((cost for cost, _ in parts), Cost())
+        bench.run.finish(name, cost, 0.0, [row for _, rows in parts for row in rows])
     return bench.table(round_, source)
-
-
-def total(costs: Sequence[Cost]) -> Cost:
-    names = [field.name for field in dataclasses.fields(Cost)]
-    return Cost(**{name: sum(getattr(cost, name) for cost in costs) for name in names})
 
 
 def flops(bench: Workbench, roles: Sequence[str]) -> dict[str, float]:
@@ -132,18 +130,18 @@ def curves(
     return found
 
 
-def lie(table: pa.Table, rule: WeightRule, bench: Workbench) -> Found:
+def lie(table: pa.Table, rule: WeightRule, alone: Accepted) -> Found:
     """Where a rule's weights lie: effective sample size, distance from the exact weights, length of a weighed trace.
 
-    "length": mean over questions of sum_k w_k |z_k|, over the questions that pi_0 solved alone, so that it can be held
+    "length": mean over questions of sum_k w_k |z_k|, over those that pi_0 solved `alone`, so that it can be held
     against `lie_of_prior`, whose accepted traces are draws from the true posterior.
     """
     (ours, summary), (exact, _) = (weigh(table, r, seed=0) for r in (rule, RULES["exact"]))
-    moved, solved = compare(ours, exact), set(accepted_lengths(bench))
+    moved = compare(ours, exact)
     w = ledger.matrix(ours, ours["weight"].to_pylist())
     ids, means = ledger.question_ids(ours), (w * ledger.lengths(ours)).sum(-1) / w.sum(-1)
     copied = (w * ledger.matrix(ours, ours["hint_copied"].to_pylist())).sum(-1) / w.sum(-1)
-    rows = [i for i, id_ in enumerate(ids) if id_ in solved and w[i].sum() > 0]
+    rows = [i for i, id_ in enumerate(ids) if id_ in alone and w[i].sum() > 0]
     return {
         "ess": summary.mean_effective_sample_size,
         "max_weight": summary.mean_max_weight,
@@ -154,9 +152,9 @@ def lie(table: pa.Table, rule: WeightRule, bench: Workbench) -> Found:
     }
 
 
-def accepted_lengths(bench: Workbench) -> dict[str, list[tuple[float, int, float]]]:
+def accepted_lengths(bench: Workbench) -> Accepted:
     """Per question that pi_0 solved alone: (accuracy, length, share of the reference copied) of its accepted traces."""
-    found: dict[str, list[tuple[float, int, float]]] = {}
+    found: Accepted = {}
     references = {question.id: bench.template.text(question.reference) for question in bench.train}
     for row in pa.concat_tables([bench.table(1, "prior"), bench.table(1, "extra")]).to_pylist():
         if row["num_correct"]:
@@ -166,10 +164,10 @@ def accepted_lengths(bench: Workbench) -> dict[str, list[tuple[float, int, float
     return found
 
 
-def lie_of_prior(bench: Workbench) -> Found:
+def lie_of_prior(alone: Accepted) -> Found:
     """The same of pi_0's own accepted traces, each weighed by its accuracy."""
     means = []
-    for values in accepted_lengths(bench).values():
+    for values in alone.values():
         mass = sum(accuracy for accuracy, *_ in values)
         means.append([sum(value[0] * value[i] for value in values) / mass for i in (1, 2)])
     lengths, copied = zip(*means, strict=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from ablation_parts import Found, curves, diverse, lie, solved, total, traces_of, weighted
-from arms import scores, train_and_evaluate
+from ablation_parts import Found, accepted_lengths, curves, diverse, lie, solved, traces_of, weighted
+from arms import arm, scores, train_and_evaluate
 from transformers import PreTrainedModel
 
-from varcore.llm import algorithm, comparison, grpo, ledger, stages, training_sets
+from varcore.llm import algorithm, grpo, ledger, stages, training_sets
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.sampling import Request, Sample, TransformersSampler
 from varcore.llm.scoring import score
@@ -30,24 +30,14 @@ FLOOR = -30.0  # nats, under log pi(y'|x,z): a trace without an end has no answe
 
 def trainings(bench: Workbench) -> Found:
     """The same examples under another loss, and GRPO on as many rollouts as vr draws traces."""
-    own_arm(bench, "token-mean", lambda: by_token_mean(bench))
-    own_arm(bench, "grpo", lambda: grpo.train_policy(bench, "grpo", "pi0"))
+    arm(bench, "token-mean", lambda: by_token_mean(bench))
+    arm(bench, "grpo", lambda: grpo.train_policy(bench, "grpo", "pi0"))
     roles = ["pi0", "sft", "rft", "vr", "token-mean", "grpo"]
     return {
         "scores": {role: scores(bench, role) for role in roles},
         "curves": curves(bench, roles),
         "diversity": {"grpo": diverse(bench, "grpo")},
     }
-
-
-def own_arm(bench: Workbench, role: str, work: Callable[[], tuple[Cost, Metrics]]) -> None:
-    """Train and evaluate an arm, unless the run directory holds it."""
-    if bench.run.done(role):
-        return
-    began = time.perf_counter()
-    cost, metrics = work()
-    comparison.evaluate(bench, role, comparison.held_out(bench.config))
-    bench.run.finish(role, cost, time.perf_counter() - began, metrics)
 
 
 def by_token_mean(bench: Workbench) -> tuple[Cost, Metrics]:
@@ -71,7 +61,7 @@ def by_token_mean(bench: Workbench) -> tuple[Cost, Metrics]:
 def reverse(bench: Workbench) -> Found:
     """Posteriors by reverse KL, from pi_0 and from the forward-KL q; what their traces are, and what they teach."""
     tables = {"forward": bench.table(1, "posterior")}
-    rows = {}
+    rows, alone = {}, accepted_lengths(bench)
     for round_, (name, start) in enumerate({"reverse": "pi0", "reverse-from-q": "q1"}.items(), 201):
         role = f"q-{name}"
         if not bench.run.done(role):
@@ -85,7 +75,7 @@ def reverse(bench: Workbench) -> Found:
         "scores": {role: scores(bench, role) for role in ("pi0", "rft", "vr", *rows)},
         "curves": rows,
         "solved": {name: solved(table) for name, table in tables.items()},
-        "lie": {name: lie(table, WeightRule(), bench) for name, table in tables.items()},
+        "lie": {name: lie(table, WeightRule(), alone) for name, table in tables.items()},
         "leaks": {name: leaks(table) for name, table in tables.items()},
     }
 
@@ -114,7 +104,7 @@ def by_reverse_kl(bench: Workbench, role: str, start: str) -> tuple[Cost, Metric
     cost, metrics = stages.train_role(bench, role, start, REVERSE.steps, teach)
     drawn = int(sum(row["mean_tokens"] for row in metrics) * REVERSE.batch_size)
     forward = stages.forward_cost(bench.models.num_parameters(role), decode=drawn, scored=drawn)
-    return total([cost, forward]), metrics
+    return cost + forward, metrics
 
 
 def hinted_rollouts(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation_parts import Found, curves
-from ablation_trainings import own_arm
-from arms import scores
+from arms import arm, scores
 
 from varcore.llm import algorithm, comparison, stages, storage
 from varcore.llm.presets import Config
@@ -40,7 +39,7 @@ def rounds(bench: Workbench, variant: Workbench) -> Found:
     settings = variant.config.reasoner
     longer = dataclasses.replace(settings, steps=settings.steps * variant.config.rounds)
     examples = algorithm.training_set(variant, "vr", 1)
-    own_arm(variant, "vr-longer", lambda: stages.train_reasoner(variant, "vr-longer", "pi0", examples, longer))
+    arm(variant, "vr-longer", lambda: stages.train_reasoner(variant, "vr-longer", "pi0", examples, longer))
     for t in range(1, variant.config.rounds):
         if not variant.run.done(f"evaluate-vr-round{t}"):
             cost, metrics = comparison.evaluate(variant, f"vr-round{t}", comparison.held_out(variant.config))

@@ -22,10 +22,6 @@ Parts, each a record of its own per seed in the log:
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +29,20 @@ import ablation_parts
 import ablation_trainings
 import ablation_variants
 from ablations_table import show
-from arms import Record, about, collect
-from rich.console import Console
+from arms import Record, about, arguments, collect, finished_run
 
-from varcore.llm import algorithm, presets
+from varcore.llm import presets
 from varcore.llm.presets import Config
-from varcore.llm.progress import Reporter
-from varcore.llm.run import RunDirectory
-from varcore.llm.workbench import Workbench, open_workbench
 
 PARTS = ablation_parts.PARTS | ablation_trainings.PARTS
 METHODS = ["sft", "rft", "nohint", "accuracy", "direct", "vr"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join([*PARTS, *ablation_variants.VARIANTS]), help="comma-separated")
-    parser.add_argument("--seeds", default="301,302,303,304,305", help="comma-separated; below 100 are the pilots'")
-    parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ablations.json")
-    arguments = parser.parse_args()
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    jobs = [(part, seed, arguments.split) for part in arguments.parts.split(",") for seed in seeds]
-    show(collect(jobs, one_part, arguments.runs, arguments.out, arguments.workers))
+    parts = [*PARTS, *ablation_variants.VARIANTS]
+    asked = arguments(__doc__, "ablations", "parts", parts, "301,302,303,304,305")
+    jobs = [(part, int(seed), asked.split) for part in asked.parts.split(",") for seed in asked.seeds.split(",")]
+    show(collect(jobs, one_part, asked.runs, asked.out, asked.workers))
 
 
 def settings(seed: int, split: str, **changes: Any) -> Config:
@@ -68,23 +53,14 @@ def settings(seed: int, split: str, **changes: Any) -> Config:
 def one_part(part: str, seed: int, split: str, runs: Path) -> Record:
     """A part of one seed; continues what its run directory holds.  Only one part of a seed can run at a time."""
     path = runs / f"{split}-{seed}"
-    with run(path, settings(seed, split)) as bench:
+    with finished_run(path, settings(seed, split)) as bench:
         if part in PARTS:
             return {**about(part, seed, split, path), **PARTS[part](bench)}
         changes, work = ablation_variants.VARIANTS[part]
         config, other = settings(seed, split, **changes), runs / f"{split}-{seed}-{part}"
         ablation_variants.share(bench, other, config)
-        with run(other, config) as variant:
+        with finished_run(other, config) as variant:
             return {**about(part, seed, split, other), **work(bench, variant)}
-
-
-@contextmanager
-def run(path: Path, config: Config) -> Iterator[Workbench]:
-    """The workbench of a run that is finished first if it is not."""
-    reporter = Reporter(Console(), quiet=True)
-    algorithm.run(path, config, reporter)
-    with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
-        yield bench
 
 
 if __name__ == "__main__":

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import multiprocessing
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from varcore.evaluation import pass_at_k
-from varcore.llm import comparison, stages, storage, training_sets
+from varcore.llm import algorithm, comparison, stages, storage, training_sets
+from varcore.llm.presets import Config
+from varcore.llm.progress import Reporter
+from varcore.llm.run import Cost, RunDirectory
 from varcore.llm.training import Example
-from varcore.llm.workbench import Workbench
+from varcore.llm.workbench import Metrics, Workbench, open_workbench
 
 Job = tuple[str, int, str]  # name, seed, split
 Record = dict[str, Any]
@@ -38,6 +45,29 @@ def collect(jobs: Sequence[Job], work: Callable[..., Record], runs: Path, out: P
     return [record for record in finished(out) if key(record) in jobs]
 
 
+def arguments(
+    description: str | None, name: str, choice: str, choices: Iterable[str], seeds: str
+) -> argparse.Namespace:
+    """The command line of the experiment `name`: what to do (`choice`), for which seeds, and where."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(f"--{choice}", default=",".join(choices), help="comma-separated")
+    parser.add_argument("--seeds", default=seeds, help="comma-separated; below 100 are the pilots'")
+    parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
+    parser.add_argument("--runs", type=Path, default=Path("runs") / name)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / f"{name}.json")
+    return parser.parse_args()
+
+
+@contextmanager
+def finished_run(path: Path, config: Config) -> Iterator[Workbench]:
+    """The workbench of a run, which is finished first if it is not."""
+    reporter = Reporter(Console(), quiet=True)
+    algorithm.run(path, config, reporter)
+    with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
+        yield bench
+
+
 def finished(out: Path) -> list[Record]:
     return storage.read_json(out)["runs"] if out.exists() else []
 
@@ -57,15 +87,24 @@ def about(name: str, seed: int, split: str, run: Path) -> Record:
     }
 
 
-def train_and_evaluate(bench: Workbench, role: str, examples: list[Example], *, mixed: bool = True) -> None:
-    """An arm from pi_0 with the steps of every method, unless the run directory holds it; curated examples mixed in."""
+def arm(bench: Workbench, role: str, train: Callable[[], tuple[Cost, Metrics]]) -> None:
+    """Train a reasoner in whatever way and evaluate it, unless the run directory holds it."""
     if bench.run.done(role):
         return
     began = time.perf_counter()
-    examples = (training_sets.curated_examples(bench) if mixed else []) + examples
-    cost, metrics = stages.train_reasoner(bench, role, "pi0", examples, bench.config.reasoner)
+    cost, metrics = train()
     comparison.evaluate(bench, role, comparison.held_out(bench.config))
     bench.run.finish(role, cost, time.perf_counter() - began, metrics)
+
+
+def train_and_evaluate(bench: Workbench, role: str, examples: list[Example], *, mixed: bool = True) -> None:
+    """An arm by finetuning from pi_0 with the steps of every method; curated examples mixed in."""
+
+    def train() -> tuple[Cost, Metrics]:
+        curated = training_sets.curated_examples(bench) if mixed else []
+        return stages.train_reasoner(bench, role, "pi0", curated + examples, bench.config.reasoner)
+
+    arm(bench, role, train)
 
 
 def by_level(levels: Sequence[int]) -> dict[str, list[int]]:

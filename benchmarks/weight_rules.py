@@ -23,26 +23,20 @@ Minutes of one core, from the processor time of pilots: 14 for a run of a chain 
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
-from arms import about, by_level, collect, finished, scores, train_and_evaluate
-from rich.console import Console
+from arms import about, arguments, by_level, collect, finished, finished_run, scores, train_and_evaluate
 from weight_rules_table import show
 
-from varcore.llm import algorithm, ledger, presets, storage
+from varcore.llm import ledger, presets, storage
 from varcore.llm.presets import Config
-from varcore.llm.progress import Reporter
-from varcore.llm.run import RunDirectory
 from varcore.llm.scoring import score
 from varcore.llm.weighing import WeightRule, correct_answers, training_examples, weigh
-from varcore.llm.workbench import Workbench, open_workbench
+from varcore.llm.workbench import Workbench
 from varcore.tasks import Chain
 from varcore.tasks.chain import OPERATIONS
 
@@ -64,19 +58,10 @@ SHARED = {"pi0": "pi0", "sft": "sft", "rft": "rft", "mean-ratio": "vr"}  # arms 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", default=",".join(SETTINGS), help="comma-separated")
-    parser.add_argument("--seeds", default="101,102,103,104,105", help="comma-separated; below 100 are the pilots'")
-    parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
-    parser.add_argument("--runs", type=Path, default=Path("runs/weight_rules"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "weight_rules.json")
-    arguments = parser.parse_args()
-    jobs = [
-        (task, int(seed), arguments.split) for seed in arguments.seeds.split(",") for task in arguments.tasks.split(",")
-    ]
-    require_same_settings(arguments.out)
-    show(collect(jobs, one_run, arguments.runs, arguments.out, arguments.workers))
+    asked = arguments(__doc__, "weight_rules", "tasks", SETTINGS, "101,102,103,104,105")
+    jobs = [(task, int(seed), asked.split) for seed in asked.seeds.split(",") for task in asked.tasks.split(",")]
+    require_same_settings(asked.out)
+    show(collect(jobs, one_run, asked.runs, asked.out, asked.workers))
 
 
 def require_same_settings(out: Path) -> None:
@@ -94,9 +79,7 @@ def settings(task: str, seed: int, split: str) -> Config:
 def one_run(task: str, seed: int, split: str, runs: Path) -> dict[str, Any]:
     """Everything about one task and seed; continues what its run directory holds."""
     config, path = settings(task, seed, split), runs / f"{task}-{split}-{seed}"
-    reporter = Reporter(Console(), quiet=True)
-    algorithm.run(path, config, reporter)
-    with closing(open_workbench(RunDirectory(path, config), reporter)) as bench:
+    with finished_run(path, config) as bench:
         found = measure(bench)
     return {
         **about(task, seed, split, path),

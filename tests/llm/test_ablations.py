@@ -164,4 +164,4 @@ def _record(name: str, seed: int, split: str, runs: Path):
 
 def test_costs_are_added_field_by_field():
     cost = stages.Cost(samples=1, decode_tokens=2, decode_flops=3.0)
-    assert ablation_parts.total([cost, cost]) == dataclasses.replace(cost, samples=2, decode_tokens=4, decode_flops=6.0)
+    assert sum([cost, cost], stages.Cost()) == dataclasses.replace(cost, samples=2, decode_tokens=4, decode_flops=6.0)
