@@ -49,7 +49,7 @@ def arguments(
     description: str | None, name: str, choice: str, choices: Iterable[str], seeds: str
 ) -> argparse.Namespace:
     """The command line of the experiment `name`: what to do (`choice`), for which seeds, and where."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(f"--{choice}", default=",".join(choices), help="comma-separated")
     parser.add_argument("--seeds", default=seeds, help="comma-separated; below 100 are the pilots'")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="of the questions at the end")

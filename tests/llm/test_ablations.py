@@ -146,6 +146,16 @@ def test_a_wrong_hint_is_another_questions_answer_of_the_same_level():
     assert sum(hint != q.reference for q, hint in zip(questions, turned, strict=True)) >= 9  # equal by chance at most
 
 
+def test_the_command_line_takes_what_the_first_lines_say(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ablations.py", "--parts", "hints", "--seeds", "9", "--split", "validation"])
+    asked = arms.arguments(ablations.__doc__, "ablations", "parts", EVERY, "301,302")
+    assert (asked.parts, asked.seeds, asked.split) == ("hints", "9", "validation")
+    monkeypatch.setattr(sys, "argv", ["ablations.py"])
+    asked = arms.arguments(ablations.__doc__, "ablations", "parts", EVERY, "301,302")
+    assert (asked.parts, asked.seeds, asked.split) == (",".join(EVERY), "301,302", "test")
+    assert asked.out.name == "ablations.json"
+
+
 def test_a_log_grows_record_by_record(tmp_path):
     out = tmp_path / "log.json"
     jobs = [("part", seed, "test") for seed in (1, 2)]
