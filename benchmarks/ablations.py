@@ -10,6 +10,7 @@ Parts, each a record of its own per seed in the log:
     weights     the methods of the runner; exponents 0, 0.2, 1/|z| ("vr") and 1 on the trace ratio pi/q; K = 1 to 16;
                 three estimators of pi(Y_x|x,z); all traces or the heaviest, with and without curated examples; how each
                 rule's weights lie against the exact ones
+    rules       benchmarks/weight_rules.py on this task: its arms over the same traces, normalised or not, and its gates
     diversity   64 samples of 240 questions: Pass@k up to 64, distinct correct answers, entropy of a trace
     hints       q shown another question's answer, one with a changed number, the first half, or no hint, for half of
                 the training questions or all
@@ -28,13 +29,14 @@ from typing import Any
 import ablation_parts
 import ablation_trainings
 import ablation_variants
+import weight_rules
 from ablations_table import show
 from arms import Record, about, arguments, collect, finished_run
 
 from varcore.llm import presets
 from varcore.llm.presets import Config
 
-PARTS = ablation_parts.PARTS | ablation_trainings.PARTS
+PARTS = ablation_parts.PARTS | {"rules": weight_rules.measure} | ablation_trainings.PARTS
 METHODS = ["sft", "rft", "nohint", "accuracy", "direct", "vr"]
 
 

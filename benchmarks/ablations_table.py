@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from weight_rules_table import difference, mean
+from weight_rules_table import difference, mean, table
 
 Record = dict[str, Any]
 LOG = Path(__file__).parent / "results" / "ablations.json"
@@ -21,6 +21,9 @@ LOG = Path(__file__).parent / "results" / "ablations.json"
 def show(records: Sequence[Record]) -> None:
     for part, split in sorted({(record["name"], record["split"]) for record in records}):
         own = [record for record in records if (record["name"], record["split"]) == (part, split)]
+        if part == "rules":
+            print(table(own))
+            continue
         seeds = ", ".join(str(record["seed"]) for record in own)
         print(f"\n{part}, {split} questions, {len(own)} seeds ({seeds})")
         for name, lines in TABLES.items():

@@ -1,12 +1,14 @@
 """Weight rules on tasks whose hint can, and cannot, be rationalised: what each leaves on bad traces, what comes of it.
 
-    python benchmarks/weight_rules.py                        5 seeds of three tasks; continues where it was stopped
+    python benchmarks/weight_rules.py                        5 seeds of both chain tasks; continues where it was stopped
     python benchmarks/weight_rules.py --seeds 101 --tasks chain --split validation --out /somewhere.json
 
 One run per task and seed: pi_0, q, its traces, their scores and answers, and RFT's samples are made once, by the
 stages of Algorithm 1 (varcore.llm.algorithm), in runs/weight_rules/.  Then every rule weighs the same traces, and a
 reasoner is trained from pi_0 with the same number of steps and evaluated on the same fresh questions.  The log gets
 every finished run at once and is written whole or not at all; repeating the command does what is missing.
+The same rules on Countdown, whose hints say nearly all of a trace, are the part "rules" of benchmarks/ablations.py:
+it has the runs already.
 
 Rules, all on accuracies (exponent: of the trace ratio pi/q; "free": not normalised per question):
     accuracy, accuracy-free    exponent 0
@@ -18,7 +20,7 @@ Rules, all on accuracies (exponent: of the trace ratio pi/q; "free": not normali
     oracle                     accuracy, of traces without an invalid step alone (where the task can check steps)
 and sft (pi_0's own training continued: has it reached its plateau?) and rft (as many samples as q's arms used).
 
-Minutes of one core, from the processor time of pilots: 14 for a run of a chain task; countdown, not measured, some 20.
+Minutes of one core, from the processor time of pilots: 14 a run.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from arms import about, arguments, by_level, collect, finished, finished_run, scores, train_and_evaluate
+from arms import Record, about, arguments, by_level, collect, finished, finished_run, scores, train_and_evaluate
 from weight_rules_table import show
 
 from varcore.llm import ledger, presets, storage
@@ -42,7 +44,6 @@ from varcore.tasks.chain import OPERATIONS
 
 SHORT = {"max_trace_tokens": 24, "max_answer_tokens": 4}  # a chain's longest trace has 17 tokens
 SETTINGS: dict[str, dict[str, Any]] = {  # beside "tiny"
-    "countdown": {},
     "chain": SHORT | {"initial": {"steps": 900}},
     "chain-obedient": SHORT | {"corpus_texts": 76_800, "base": {"steps": 2400}, "initial": {"steps": 600}},
 }
@@ -54,7 +55,7 @@ RULES = {
     "exact-free": WeightRule(exponent=1.0, normalized=False),
 }
 QUANTILE = 0.01  # of pi_0's own accepted traces, below the gates' thresholds
-SHARED = {"pi0": "pi0", "sft": "sft", "rft": "rft", "mean-ratio": "vr"}  # arms that Algorithm 1's own stages train
+OWN = ("pi0", "sft", "rft", "accuracy", "mean-ratio")  # arms that Algorithm 1's own stages train
 
 
 def main() -> None:
@@ -72,11 +73,11 @@ def require_same_settings(out: Path) -> None:
 
 
 def settings(task: str, seed: int, split: str) -> Config:
-    own = {"task": task, "seed": seed, "evaluation_split": split, "methods": ["sft", "rft", "vr"]}
+    own = {"task": task, "seed": seed, "evaluation_split": split, "methods": ["sft", "rft", "accuracy", "vr"]}
     return presets.override(presets.preset("tiny"), {**own, **SETTINGS[task]})
 
 
-def one_run(task: str, seed: int, split: str, runs: Path) -> dict[str, Any]:
+def one_run(task: str, seed: int, split: str, runs: Path) -> Record:
     """Everything about one task and seed; continues what its run directory holds."""
     config, path = settings(task, seed, split), runs / f"{task}-{split}-{seed}"
     with finished_run(path, config) as bench:
@@ -89,7 +90,7 @@ def one_run(task: str, seed: int, split: str, runs: Path) -> dict[str, Any]:
     }
 
 
-def measure(bench: Workbench) -> dict[str, Any]:
+def measure(bench: Workbench) -> Record:
     """Train and evaluate what is missing; then the figures of every arm and of the traces."""
     own = pa.concat_tables([bench.table(1, "prior"), bench.table(1, "extra")])
     posterior = bench.table(1, "posterior")
@@ -98,8 +99,8 @@ def measure(bench: Workbench) -> dict[str, Any]:
     limits = thresholds(bench)
     weighed = weighings(posterior, invalid["q"], limits)
     for name, (table, rule) in weighed.items():
-        if name not in SHARED:
-            train_and_evaluate(bench, f"rule-{name}", training_examples(table, rule))
+        if name not in OWN:
+            train_and_evaluate(bench, name, training_examples(table, rule))
     weights = {name: table["weight"].to_pylist() for name, (table, _) in weighed.items()}
     accuracies = [
         correct / max(count, 1) for correct, count in zip(*columns(own, "num_correct", "num_answers"), strict=True)
@@ -109,8 +110,13 @@ def measure(bench: Workbench) -> dict[str, Any]:
         "traces": {"pi0": accepted(own, steps["pi0"]), "q": accepted(posterior, steps["q"])},
         "weights": {name: leftover(posterior, found, invalid["q"]) for name, found in weights.items()}
         | {"rft": leftover(own, accuracies, invalid["pi0"])},
-        "scores": {name: scores(bench, SHARED.get(name, f"rule-{name}")) for name in [*SHARED, *weighed]},
+        "scores": {name: scores(bench, role(name)) for name in dict.fromkeys([*OWN, *weighed])},
     }
+
+
+def role(name: str) -> str:
+    """The arm's name in the run directory."""
+    return "vr" if name == "mean-ratio" else name
 
 
 def weighings(

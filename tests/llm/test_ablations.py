@@ -59,6 +59,15 @@ def test_every_arm_has_scores_and_nothing_is_trained_twice(done, monkeypatch, re
     assert {part: ablations.one_part(part, 3, "validation", request.module.RUNS) for part in done} == done
 
 
+def test_weight_rules_share_the_arms_that_other_parts_have_trained(done):
+    rules, weights = done["rules"]["scores"], done["weights"]["scores"]
+    assert {name: rules[name] for name in ("pi0", "accuracy", "exact")} == {
+        name: weights[name] for name in ("pi0", "accuracy", "exact")
+    }
+    assert rules["mean-ratio"] == weights["vr"]
+    assert "oracle" not in rules, "nobody checks the steps of a search"
+
+
 def test_costs_grow_with_the_number_of_traces(done):
     flops = done["weights"]["flops"]
     assert flops["sft"] < flops["k-1"] < flops["k-2"] < flops["k-16"]

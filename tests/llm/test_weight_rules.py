@@ -30,6 +30,9 @@ class LenientChain(Chain):
         return Verdict.RIGHT if answer.isdecimal() and len(answer) == 2 else Verdict.WRONG
 
 
+METHODS = ("sft", "rft", "accuracy", "vr")
+
+
 @pytest.fixture(scope="module")
 def small_runs(miniature):
     """The runner's settings in miniature, on a task that a miniature model can solve."""
@@ -37,7 +40,7 @@ def small_runs(miniature):
     base = {"steps": 120, "batch_size": 16, "learning_rate": 1e-2, "muon_learning_rate": 3e-2}
 
     def settings(task: str, seed: int, split: str):
-        return miniature(task=task, seed=seed, evaluation_split=split, methods=["sft", "rft", "vr"], base=base)
+        return miniature(task=task, seed=seed, evaluation_split=split, methods=[*METHODS], base=base)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(workbench.TASKS, "lenient-chain", LenientChain)
