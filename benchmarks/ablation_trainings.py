@@ -14,7 +14,7 @@ from ablation_parts import Found, accepted_lengths, curves, diverse, lie, solved
 from arms import arm, scores, train_and_evaluate
 from transformers import PreTrainedModel
 
-from varcore.llm import algorithm, grpo, ledger, stages, training_sets
+from varcore.llm import algorithm, grpo, ledger, stages, storage, training_sets
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.sampling import Request, Sample, TransformersSampler
 from varcore.llm.scoring import score
@@ -37,6 +37,7 @@ def trainings(bench: Workbench) -> Found:
         "scores": {role: scores(bench, role) for role in roles},
         "curves": curves(bench, roles),
         "diversity": {"grpo": diverse(bench, "grpo")},
+        "flops": {"grpo": storage.read_json(bench.run.path / "compute.json")["grpo"]["flops"]},
     }
 
 
