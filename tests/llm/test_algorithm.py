@@ -6,13 +6,14 @@ import dataclasses
 import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from varcore.llm import algorithm, ledger, presets, storage
+from varcore.llm import algorithm, ledger, presets, processes, storage
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectoryError, load_config
 from varcore.llm.scoring import score
@@ -57,6 +58,24 @@ class Listening(Reporter):
 
 
 # ---- the plan ----------------------------------------------------------------------------------------------------
+
+
+def test_nobody_draws_traces_that_nobody_learns_from(miniature):
+    """Curated traces alone teach q: pi_0's own are then needed by rejection sampling alone."""
+    hinted = names(miniature(methods=["sft", "vr"], posterior_data="curated"))
+    assert hinted[2:4] == ["train-posterior-1", "sample-posterior-1"]
+    assert round_(1)[:3] == names(miniature(methods=["rft", "vr"], posterior_data="curated"))[2:5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"methods": ["grpo"]}, "Start without accelerate launch"), ({"engine": "vllm"}, "Use --engine server")],
+)
+def test_several_processes_are_refused_before_anything_is_written(changes, what, start_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "state", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(ValueError, match=rf"one process, and 2 were started\. {what}"):
+        start_run(tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
 
 
 def test_plan_of_all_methods(miniature):

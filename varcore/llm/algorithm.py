@@ -48,8 +48,8 @@ def run(path: Path, config: Config, reporter: Reporter, servers: Sequence[str] =
     and, before a new `path` is made, ValueError for what `check_inputs` finds.
     """
     transformers_logging.disable_progress_bar()
+    _check_processes(config)
     check_engine(config, servers)
-    grpo.check_processes(config)
     if not (path / "config.json").exists():
         check_inputs(config)
     with closing(_open(path, config, reporter, servers)) as bench:
@@ -90,6 +90,21 @@ def evaluate_again(
             with reporter.stage(f"evaluate-{role}", f"{questions} {split} questions, {samples} samples each"):
                 comparison.evaluate(bench, role, held_out)
         return comparison.write_results(bench, held_out)
+
+
+def _check_processes(config: Config) -> None:
+    """ValueError if several processes were started for what one has to do."""
+    count = processes.state().num_processes
+    if count > 1 and "grpo" in config.methods:
+        raise ValueError(
+            f"grpo draws and trains in turn in one process, and {count} were started. Start without accelerate launch, "
+            "or leave grpo out of the methods."
+        )
+    if count > 1 and config.engine == "vllm":
+        raise ValueError(
+            f"The engine vllm draws inside one process, and {count} were started. Use --engine server with vllm serve "
+            "on other GPUs, or --engine transformers."
+        )
 
 
 def _open(path: Path, config: Config, reporter: Reporter, servers: Sequence[str]) -> Workbench:
@@ -145,7 +160,7 @@ def plan(config: Config) -> Iterator[Stage]:
 def _round(config: Config, t: int, start: str) -> Iterator[Stage]:
     """One round from the reasoner `start`; returns the role of the reasoner it ends with."""
     hinted = bool(set(config.methods) & {"vr", "accuracy"})
-    if hinted or "rft" in config.methods:
+    if "rft" in config.methods or (hinted and config.posterior_data != "curated"):  # who learns from them
         yield _sample(f"sample-prior-{t}", t, "prior", start, config.prior_traces)
         yield _verify(f"verify-prior-{t}", t, "prior", start)
     if not hinted:

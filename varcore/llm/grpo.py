@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from varcore.llm import comparison, processes, stages, training_sets
+from varcore.llm import comparison, stages, training_sets
 from varcore.llm.presets import Config
 from varcore.llm.run import Cost, forward_cost, stream_seed
 from varcore.llm.sampling import Request, TransformersSampler
@@ -49,16 +49,6 @@ def policy_settings(config: Config) -> TrainSettings:
         learning_rate=factor * reasoner.learning_rate,
         muon_learning_rate=factor * reasoner.muon_learning_rate,
     )
-
-
-def check_processes(config: Config) -> None:
-    """ValueError if a run with grpo was started in several processes."""
-    count = processes.state().num_processes
-    if "grpo" in config.methods and count > 1:
-        raise ValueError(
-            f"grpo draws and trains in turn in one process, and {count} were started. Start without accelerate launch, "
-            "or leave grpo out of the methods."
-        )
 
 
 def train_policy(bench: Workbench, role: str, start: str) -> tuple[Cost, Metrics]:
