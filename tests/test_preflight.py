@@ -59,7 +59,9 @@ def test_the_stages_are_those_of_the_estimate(own):
     found, shape = findings(config, gpus=2), preflight._shape(config)
     lengths = Lengths(30, 40, 6, 20_510)
     stages = estimate.stages(shape, config, lengths, estimate.GPUS["h100"], gpus=2)
-    assert {"sample-posterior-1", "train-reasoner-sft", "evaluate-vr"} <= {s.name for s in stages if s.flops} <= set(found)
+    assert (
+        {"sample-posterior-1", "train-reasoner-sft", "evaluate-vr"} <= {s.name for s in stages if s.flops} <= set(found)
+    )
     assert f"{sum(stage.flops for stage in stages):.1e} FLOPs" in found["in all"].text
     assert "mean tokens 30, 40, 6 as given" in found["in all"].text
 
