@@ -50,7 +50,7 @@ def test_08_gives_every_difference_of_the_log(regime):
     assert len(pairs) == 6
     assert not missing
     for level in REGIMES[regime]["per_seed"][0]["levels"]:
-        for pair in ("vr - rft", "vr - accuracy", "vr - direct"):
+        for pair in ("vr - rft", "vr - nohint", "vr - direct"):
             for kind in ("avg", "pass"):
                 assert in_points(gain(regime, pair, level, kind)) in text, (level, pair, kind)
     assert in_points(gain(regime, "sft - pi0")) in text
