@@ -87,7 +87,7 @@ def _model(config: Config, shape: Shape) -> Finding:
     there = (
         "a folder" if Path(config.model).is_dir() else "not here: a run fetches it with --online, or name its folder"
     )
-    return Finding("model", f"{config.model} ({there}), {shape.parameters / 1e9:.2f} billion parameters")
+    return Finding("model", f"{config.model} ({there}), {shape.parameters:,} parameters")
 
 
 def _memory(config: Config, shape: Shape, lengths: Lengths, gpu: Gpu, gpus: int) -> list[Finding]:

@@ -162,7 +162,7 @@ def _check_columns(schema: Schema, rows: Sequence[Row]) -> None:
         if missing:
             raise DataError(
                 f"{schema.name}: row {place} lacks the columns {missing}; it has {sorted(row)}. "
-                "Rename those in the file, name them with own_schema, or fetch the published set."
+                "Rename those in the file, name them with varcore.tasks.schemas.own_schema, or fetch the published set."
             )
 
 

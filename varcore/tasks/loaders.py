@@ -85,7 +85,8 @@ def find_schema(name: str | Schema) -> Schema:
         return name
     if name not in SCHEMAS:
         raise DataError(
-            f"There is no data set {name!r}; choose one of {list(SCHEMAS)}, or describe yours by own_schema."
+            f"There is no data set {name!r}; choose one of {list(SCHEMAS)}, or describe yours by "
+            "varcore.tasks.schemas.own_schema."
         )
     return SCHEMAS[name]
 
