@@ -7,8 +7,8 @@ import datetime
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,34 @@ Record = dict[str, Any]
 def collect(jobs: Sequence[Job], work: Callable[..., Record], runs: Path, out: Path, workers: int) -> list[Record]:
     """Do the jobs that the log `out` does not hold, `workers` at a time with one thread each; all of the jobs' records.
 
-    `work` is called as work(name, seed, split, runs).  The log gets every finished record at once and is written whole
-    or not at all, so that a command that was stopped and repeated does what is missing.
+    `work` is called as work(name, seed, split, runs), and never twice at a time for one seed: its jobs may share a run
+    directory.  The log gets every finished record at once and is written whole or not at all, so that a command that
+    was stopped and repeated does what is missing.
     """
     have = {key(record) for record in finished(out)}
+    waiting, running = [job for job in jobs if job not in have], dict[Future, Job]()
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
     with pool:
-        for done in as_completed([pool.submit(work, *job, runs) for job in jobs if job not in have]):
-            records = [*finished(out), done.result()]
-            storage.write_json(out, {"runs": sorted(records, key=key)})
-            print("done: {}, seed {}, {}".format(*key(done.result())), flush=True)
+        while waiting or running:
+            for job in startable(waiting, running.values(), workers):
+                waiting.remove(job)
+                running[pool.submit(work, *job, runs)] = job
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[done]
+                records = [*finished(out), done.result()]
+                storage.write_json(out, {"runs": sorted(records, key=key)})
+                print("done: {}, seed {}, {}".format(*key(done.result())), flush=True)
     return [record for record in finished(out) if key(record) in jobs]
+
+
+def startable(waiting: Iterable[Job], running: Collection[Job], workers: int) -> list[Job]:
+    """The first waiting jobs whose seed nobody works on, as many as there are workers free."""
+    chosen = list(running)
+    for job in waiting:
+        if len(chosen) < workers and job[1] not in {seed for _, seed, _ in chosen}:
+            chosen.append(job)
+    return chosen[len(running) :]
 
 
 def arguments(

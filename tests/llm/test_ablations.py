@@ -175,6 +175,15 @@ def test_a_log_grows_record_by_record(tmp_path):
     assert records == arms.finished(out)
 
 
+def test_two_jobs_of_one_seed_never_run_at_a_time():
+    jobs = [("a", 1, "test"), ("b", 1, "test"), ("a", 2, "test"), ("b", 2, "test")]
+    assert arms.startable(jobs, [], 2) == [jobs[0], jobs[2]]
+    assert arms.startable(jobs, [], 1) == [jobs[0]]
+    assert arms.startable(jobs[1:], [jobs[0]], 3) == [jobs[2]]
+    assert arms.startable(jobs[1:2], [jobs[0]], 2) == []
+    assert arms.startable(jobs[1:], [jobs[0]], 1) == []
+
+
 def _record(name: str, seed: int, split: str, runs: Path):
     """A stand-in for a run; the second call for the same seed would be an error."""
     (runs / f"{seed}.done").touch(exist_ok=False)
