@@ -12,7 +12,7 @@ import pyarrow as pa
 from arms import scores, train_and_evaluate
 
 from varcore.evaluation import pass_at_k
-from varcore.llm import comparison, ledger, stages, storage
+from varcore.llm import algorithm, comparison, ledger, stages, storage
 from varcore.llm.run import Cost, stream_seed
 from varcore.llm.scoring import score
 from varcore.llm.training import Example
@@ -44,10 +44,11 @@ def weights(bench: Workbench) -> Found:
             train_and_evaluate(bench, name, weighted(table, rule))
     train_and_evaluate(bench, "unmixed", weighted(table, plain), mixed=False)
     train_and_evaluate(bench, "best-one-unmixed", weighted(table, RULES["best-one"]), mixed=False)
+    train_and_evaluate(bench, "rft-unmixed", algorithm.TRAINING_SETS["rft"](bench, 1), mixed=False)
     for count in K_SMALLER:
         train_and_evaluate(bench, f"k-{count}", weighted(first(table, count), plain))
     train_and_evaluate(bench, "k-16", weighted(joined(table, traces_of(bench, "q1", MORE, "posterior")), plain))
-    own = ("unmixed", "best-one-unmixed", *(f"k-{count}" for count in (*K_SMALLER, 16)))
+    own = ("unmixed", "best-one-unmixed", "rft-unmixed", *(f"k-{count}" for count in (*K_SMALLER, 16)))
     roles = [*RUNNER, *(name for name in RULES if name not in RUNNER), *own]
     alone = accepted_lengths(bench)
     return {
@@ -101,15 +102,19 @@ def traces_of(
 
 
 def flops(bench: Workbench, roles: Sequence[str]) -> dict[str, float]:
-    """What each arm needed after pi_0: q and its traces, with K in proportion, and its own training."""
+    """What each arm needed after pi_0: q and its traces, with K in proportion, or RFT's, and its own training."""
     costs = storage.read_json(bench.run.path / "compute.json")
-    hinted = comparison.spent(costs, "vr")["flops"] - costs["train-reasoner-vr"]["flops"]
+    hinted, alone = (
+        comparison.spent(costs, method)["flops"] - costs[f"train-reasoner-{method}"]["flops"]
+        for method in ("vr", "rft")
+    )
     per_trace = sum(costs[f"{stage}-1"]["flops"] for stage in ("sample-posterior", "score", "verify"))
     per_trace /= bench.config.posterior_traces
     found = {role: comparison.spent(costs, role)["flops"] for role in roles if role in RUNNER}
     for role in (role for role in roles if role not in RUNNER):
         missing = bench.config.posterior_traces - int(role[2:]) if role.startswith("k-") else 0
-        found[role] = hinted - missing * per_trace + costs[role]["flops"]
+        before = alone if role == "rft-unmixed" else hinted - missing * per_trace
+        found[role] = before + costs[role]["flops"]
     return found
 
 

@@ -17,7 +17,7 @@ from varcore.llm.presets import Config
 from varcore.llm.run import Cost, RunDirectory
 from varcore.llm.workbench import Workbench
 
-METHODS = ["sft", "rft", "vr"]
+METHODS = ["rft", "vr"]
 
 
 def share(bench: Workbench, path: Path, config: Config) -> None:

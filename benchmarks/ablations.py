@@ -17,8 +17,8 @@ Parts, each a record of its own per seed in the log:
     trainings   vr's loss over the tokens of each batch instead of a constant; GRPO
     reverse     a posterior by reverse KL from pi_0 and from q, step by step: tokens, distinct traces, what it copies;
                 then a reasoner from its traces
-    rounds      T = 1, 2, 3, and T = 1 with the steps of three rounds; baselines with the steps and samples of three
-    adapters    pi_0, q and every reasoner as LoRA adapters of rank 32 over one base, against whole models
+    rounds      T = 1, 2, 3, and T = 1 with the steps of three rounds; RFT with the steps and samples of three
+    adapters    pi_0, q and the reasoners of VR and RFT as LoRA adapters of rank 32 over one base, against whole models
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def done(small_parts, miniature_world, tmp_path_factory, request):
 
 
 def test_every_arm_has_scores_and_nothing_is_trained_twice(done, monkeypatch, request):
-    own = {"unmixed", "best-one-unmixed", "k-1", "k-2", "k-4", "k-16"}
+    own = {"unmixed", "best-one-unmixed", "rft-unmixed", "k-1", "k-2", "k-4", "k-16"}
     assert set(done["weights"]["scores"]) == {*ablation_parts.RUNNER, *ablation_parts.RULES, *own}
     kinds = {f"{kind}-{rate}" for kind in ("wrong", "noisy", "partial", "missing") for rate in (0.5, 1.0)}
     assert set(done["hints"]["scores"]) == {"pi0", "rft", "vr", *kinds}
@@ -71,6 +71,7 @@ def test_weight_rules_share_the_arms_that_other_parts_have_trained(done):
 def test_costs_grow_with_the_number_of_traces(done):
     flops = done["weights"]["flops"]
     assert flops["sft"] < flops["k-1"] < flops["k-2"] < flops["k-16"]
+    assert flops["rft"] == pytest.approx(flops["rft-unmixed"], rel=0.2)
     assert flops["vr"] == pytest.approx(flops["exact"], rel=0.2)  # they differ in the tokens of their examples alone
 
 
@@ -107,7 +108,7 @@ def test_trainings_and_reverse_kl_have_their_arms(done):
 
 def test_variants_share_the_base_and_score_their_own_models(done):
     rounds = done["rounds"]["scores"]
-    assert set(rounds) == {"pi0", "sft", "rft", "vr", "vr-round1", "vr-round2", "vr-longer"}
+    assert set(rounds) == {"pi0", "rft", "vr", "vr-round1", "vr-round2", "vr-longer"}
     assert rounds["pi0"] == done["weights"]["scores"]["pi0"], "the same pi_0, on the same questions"
     adapters = done["adapters"]
     assert {role: adapters["scores"][f"whole-{role}"] for role in ("pi0", "vr")} == {
