@@ -70,10 +70,11 @@ def first(table: pa.Table, count: int) -> pa.Table:
 
 def joined(table: pa.Table, more: pa.Table) -> pa.Table:
     """The traces of both, question by question."""
-    count = ledger.num_traces(table)
-    more = ledger.with_columns(more, trace_index=[index + count for index in more["trace_index"].to_pylist()])
-    starts = range(0, len(table), count)
-    order = [offset + start + i for start in starts for offset in (0, len(table)) for i in range(count)]
+    own, others = ledger.num_traces(table), ledger.num_traces(more)
+    more = ledger.with_columns(more, trace_index=[index + own for index in more["trace_index"].to_pylist()])
+    order = []
+    for b in range(len(table) // own):
+        order += [*range(b * own, (b + 1) * own), *(len(table) + i for i in range(b * others, (b + 1) * others))]
     return pa.concat_tables([table, more]).take(order)
 
 

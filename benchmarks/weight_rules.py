@@ -17,6 +17,7 @@ Rules, all on accuracies (exponent: of the trace ratio pi/q; "free": not normali
     gate-sum, gate-token       mean-ratio without traces whose log pi/q, summed or at the worst token, is below a
                                threshold: the 1% quantile of the same number over traces that pi_0 found alone, that are
                                accepted, and that q did not learn from, with the hint they lead to.  No step is checked.
+    mixture                    pi_0's traces and q's together, as draws of (pi + q) / 2: the ratio is at most 2
     oracle                     accuracy, of traces without an invalid step alone (where the task can check steps)
 and sft (pi_0's own training continued: has it reached its plateau?) and rft (as many samples as q's arms used).
 
@@ -31,9 +32,11 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from ablation_parts import joined
 from arms import Record, about, arguments, by_level, collect, finished, finished_run, scores, train_and_evaluate
 from weight_rules_table import show
 
+from varcore import log_accuracy_correctness, normalized_weights
 from varcore.llm import ledger, presets, storage
 from varcore.llm.presets import Config
 from varcore.llm.scoring import score
@@ -93,22 +96,24 @@ def one_run(task: str, seed: int, split: str, runs: Path) -> Record:
 def measure(bench: Workbench) -> Record:
     """Train and evaluate what is missing; then the figures of every arm and of the traces."""
     own = pa.concat_tables([bench.table(1, "prior"), bench.table(1, "extra")])
-    posterior = bench.table(1, "posterior")
-    steps = {"pi0": invalid_steps(bench, own), "q": invalid_steps(bench, posterior)}
+    posterior, both = bench.table(1, "posterior"), mixture(bench)
+    steps = {"pi0": invalid_steps(bench, own), "q": invalid_steps(bench, posterior), "both": invalid_steps(bench, both)}
     invalid = {source: found and [bool(places) for places in found] for source, found in steps.items()}
     limits = thresholds(bench)
-    weighed = weighings(posterior, invalid["q"], limits)
+    weighed = weighings(posterior, invalid["q"], limits) | {"mixture": (both, RULES["accuracy"])}
     for name, (table, rule) in weighed.items():
         if name not in OWN:
             train_and_evaluate(bench, name, training_examples(table, rule))
-    weights = {name: table["weight"].to_pylist() for name, (table, _) in weighed.items()}
     accuracies = [
         correct / max(count, 1) for correct, count in zip(*columns(own, "num_correct", "num_answers"), strict=True)
     ]
     return {
         "thresholds": limits,
         "traces": {"pi0": accepted(own, steps["pi0"]), "q": accepted(posterior, steps["q"])},
-        "weights": {name: leftover(posterior, found, invalid["q"]) for name, found in weights.items()}
+        "weights": {
+            name: leftover(table, table["weight"].to_pylist(), invalid["both" if name == "mixture" else "q"])
+            for name, (table, _) in weighed.items()
+        }
         | {"rft": leftover(own, accuracies, invalid["pi0"])},
         "scores": {name: scores(bench, role(name)) for name in dict.fromkeys([*OWN, *weighed])},
     }
@@ -131,6 +136,39 @@ def weighings(
         rule = RULES["accuracy"]
         found["oracle"] = weigh(ledger.with_columns(table, num_correct=counts), rule, seed=0)[0], rule
     return found
+
+
+def mixture(bench: Workbench) -> pa.Table:
+    """pi_0's first traces and q's of every question, weighed as draws of m = (M pi + K q) / (M + K).
+
+    rho = (pi / m) times the accuracy, normalised per question: multiple importance sampling by the balance heuristic
+    (Veach and Guibas, 1995).  No more than VR draws, and pi / m <= (M + K) / M however far q strays.
+    """
+    prior, posterior = bench.table(1, "prior"), bench.table(1, "posterior")
+    shares = [ledger.num_traces(table) for table in (prior, posterior)]
+    both = joined(prior, posterior)
+    log_pi = ledger.sums(both, "log_pi")
+    log_q = log_q_of_accepted(bench, both)
+    log_shares = torch.tensor(shares, dtype=torch.float64).div(sum(shares)).log()
+    log_m = torch.logaddexp(log_shares[0] + log_pi, log_shares[1] + log_q)
+    correct, answers = (ledger.matrix(both, column) for column in columns(both, "num_correct", "num_answers"))
+    weights = normalized_weights(log_pi - log_m + log_accuracy_correctness(correct, answers)).flatten()
+    return ledger.with_columns(both, weight=weights.tolist(), chosen=(weights > 0).tolist())
+
+
+def log_q_of_accepted(bench: Workbench, table: pa.Table) -> torch.Tensor:
+    """log q(z|x,y') with the reference as hint, [B, K]; 0 for a trace without a correct answer: it has no weight."""
+    hints = {question.id: question.reference for question in bench.train}
+    rows = table.select(["question", "question_id", "trace_ids", "num_correct"]).to_pylist()
+    places = [place for place, row in enumerate(rows) if row["num_correct"]]
+    pairs = [
+        (bench.template.hinted_prompt(row["question"], hints[row["question_id"]]), tuple(row["trace_ids"]))
+        for row in (rows[place] for place in places)
+    ]
+    found = torch.zeros(len(rows), dtype=torch.float64)
+    scored = score(bench.model("q1"), pairs, temperature=bench.config.temperature)
+    found[places] = torch.tensor([sum(tokens) for tokens in scored], dtype=torch.float64)
+    return ledger.matrix(table, found)
 
 
 def thresholds(bench: Workbench) -> dict[str, float]:

@@ -131,6 +131,9 @@ def test_first_and_joined_traces(make_table):
     both = ablation_parts.joined(marked, more)
     assert both["level"].to_pylist() == [1, 2, 5, 6, 3, 4, 7, 8]
     assert ledger.num_traces(both) == 4
+    uneven = ablation_parts.joined(ablation_parts.first(marked, 1), more)
+    assert uneven["level"].to_pylist() == [1, 5, 6, 3, 7, 8]
+    assert uneven["trace_index"].to_pylist() == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("whole", "half"), [("9 * 1 - 9", "9 * 1"), ("6 + 9 * 1 + 8", "6 + 9"), ("4", "4")])

@@ -8,8 +8,10 @@ import random
 import statistics
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from varcore.llm import ledger, stages, storage, workbench
 from varcore.llm.weighing import WeightRule
@@ -17,6 +19,7 @@ from varcore.tasks import Chain, Verdict
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its two files import each other as scripts do
 
+import arms
 import weight_rules
 import weight_rules_table
 
@@ -63,7 +66,7 @@ def done(small_runs, runs):
 
 
 ARMS = ["pi0", "sft", "rft", "mean-ratio", "accuracy", "accuracy-free", "mean-ratio-free", "exact", "exact-free"]
-ARMS += ["gate-sum", "gate-token", "oracle"]
+ARMS += ["gate-sum", "gate-token", "mixture", "oracle"]
 
 
 def test_a_run_scores_every_arm_and_can_be_written_and_continued(done, runs, tmp_path, monkeypatch):
@@ -165,6 +168,29 @@ def test_rules_weigh_as_they_say(hand):
     assert weights["gate-token"] == [0.0] * 6
     assert weights["oracle"] == pytest.approx([1, 0, 0, 0, 0, 0])
     assert found["gate-sum"][1] == WeightRule(gate="sum", threshold=-2.0)
+
+
+def test_a_mixture_weighs_the_traces_of_both_as_its_own_draws(make_table, monkeypatch):
+    """One trace of pi, two of q: m = pi/3 + 2q/3.  With q/pi = 1, 4 and 0 the ratios pi/m are 1, 1/3 and 3."""
+    tables = {"prior": make_table([{}]), "posterior": make_table([{}, {}])}
+    log_pi = ledger.sums(tables["prior"], "log_pi").item()
+    log_q = torch.tensor([[log_pi, log_pi + math.log(4), log_pi - 1e9]], dtype=torch.float64)
+    monkeypatch.setattr(weight_rules, "log_q_of_accepted", lambda bench, table: log_q)
+    bench = SimpleNamespace(table=lambda round_, source: tables[source])
+    found = weight_rules.mixture(bench)
+    assert found["weight"].to_pylist() == pytest.approx([3 / 13, 1 / 13, 9 / 13])
+    assert found["trace_index"].to_pylist() == [0, 1, 2]
+
+
+def test_a_trace_of_q_has_the_log_q_that_its_sampler_noted(small_runs, done, runs):
+    """Scored under the hint of the training question, as the sampler had it; q's own traces tell whether it was."""
+    path = runs / "lenient-chain-validation-3"
+    with arms.finished_run(path, weight_rules.settings("lenient-chain", 3, "validation")) as bench:
+        table = bench.table(1, "posterior")
+        accepted = ledger.matrix(table, table["num_correct"].to_pylist()) > 0
+        scored = weight_rules.log_q_of_accepted(bench, table)
+        assert torch.allclose(scored[accepted], ledger.sums(table, "log_q")[accepted], rtol=0, atol=1e-4)
+        assert (scored[~accepted] == 0).all()
 
 
 def test_groups_hold_the_rows_of_each_level():
