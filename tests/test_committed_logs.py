@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import statistics
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LOG = json.loads((ROOT / "benchmarks" / "results" / "tiny_methods.json").read_text(encoding="utf-8"))
+RESULTS = ROOT / "benchmarks" / "results"
+LOG = json.loads((RESULTS / "tiny_methods.json").read_text(encoding="utf-8"))
 REGIMES = LOG["regimes"]
 
 
@@ -64,3 +68,26 @@ def test_11_gives_every_seed_of_the_log():
         assert f"seed {seed} " + in_a_figure(tuple(100 * cell[end] for end in ("mean", "low", "high"))) in text
     assert in_a_figure(gain("tiny", "vr - rft")) in text
     assert LOG["date"] in text
+
+
+def records(name: str) -> list[dict]:
+    """The five test runs of a part of the ablations."""
+    log = json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8"))
+    found = [run for run in log["runs"] if run["name"] == name and run["split"] == "test"]
+    assert len({run["seed"] for run in found}) == len(found) == 5
+    return found
+
+
+def difference(name: str, arm: str, minus: str, level: str = "all", kind: str = "avg") -> tuple[float, float, float]:
+    """Paired over seeds, in points; 2.776 is Student's 97.5% quantile for five seeds."""
+    scores = [run["scores"] for run in records(name)]
+    gaps = [100 * (found[arm][level][kind] - found[minus][level][kind]) for found in scores]
+    half = 2.776 * statistics.stdev(gaps) / math.sqrt(5)
+    return statistics.mean(gaps), statistics.mean(gaps) - half, statistics.mean(gaps) + half
+
+
+def test_08_gives_grpos_differences_of_the_log():
+    text = shown("08")
+    for minus in ("vr", "rft", "pi0"):
+        for level, kind in itertools.product(("all", "4"), ("avg", "pass")):
+            assert in_a_figure(difference("trainings", "grpo", minus, level, kind)) in text, (minus, level, kind)
