@@ -161,14 +161,18 @@ def log_q_of_accepted(bench: Workbench, table: pa.Table) -> torch.Tensor:
     hints = {question.id: question.reference for question in bench.train}
     rows = table.select(["question", "question_id", "trace_ids", "num_correct"]).to_pylist()
     places = [place for place, row in enumerate(rows) if row["num_correct"]]
-    pairs = [
-        (bench.template.hinted_prompt(row["question"], hints[row["question_id"]]), tuple(row["trace_ids"]))
-        for row in (rows[place] for place in places)
-    ]
+    accepted_rows = [rows[place] for place in places]
+    scored = scored_by_q(bench, accepted_rows, [hints[row["question_id"]] for row in accepted_rows])
     found = torch.zeros(len(rows), dtype=torch.float64)
-    scored = score(bench.model("q1"), pairs, temperature=bench.config.temperature)
     found[places] = torch.tensor([sum(tokens) for tokens in scored], dtype=torch.float64)
     return ledger.matrix(table, found)
+
+
+def scored_by_q(bench: Workbench, rows: Sequence[dict[str, Any]], hints: Sequence[str]) -> Sequence[Sequence[float]]:
+    """log q of every token of the rows' traces, each under its own hint."""
+    prompts = [bench.template.hinted_prompt(row["question"], hint) for row, hint in zip(rows, hints, strict=True)]
+    pairs = [(prompt, tuple(row["trace_ids"])) for prompt, row in zip(prompts, rows, strict=True)]
+    return score(bench.model("q1"), pairs, temperature=bench.config.temperature)
 
 
 def thresholds(bench: Workbench) -> dict[str, float]:
@@ -180,9 +184,7 @@ def thresholds(bench: Workbench) -> dict[str, float]:
             "weight_rules: no trace of pi_0 was accepted, so nothing says where a gate cuts. Train it longer."
         )
     hints = [bench.template.read_answer(correct_answers(row)[0][0]) for row in rows]
-    prompts = [bench.template.hinted_prompt(row["question"], hint) for row, hint in zip(rows, hints, strict=True)]
-    pairs = [(prompt, tuple(row["trace_ids"])) for prompt, row in zip(prompts, rows, strict=True)]
-    log_q = score(bench.model("q1"), pairs, temperature=bench.config.temperature)
+    log_q = scored_by_q(bench, rows, hints)
     ratios = [torch.tensor(row["log_pi"]) - torch.tensor(q) for row, q in zip(rows, log_q, strict=True)]
     numbers = {"sum": [ratio.sum() for ratio in ratios], "token": [ratio.min() for ratio in ratios]}
     return {name: torch.stack(found).double().quantile(QUANTILE).item() for name, found in numbers.items()}
