@@ -47,7 +47,10 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 
 def resident_bytes(work: Callable[[], object]) -> int | None:
-    """The same as Linux sees the process: the growth of its resident memory to its peak.  None elsewhere."""
+    """The same as Linux sees the process: the growth of its resident memory to its peak.  None elsewhere.
+
+    Memory that was freed before and that the process still holds is no growth: ask in a fresh process.
+    """
     if not Path("/proc/self/clear_refs").exists():
         work()
         return None
