@@ -239,10 +239,10 @@ def of_questions(table: pa.Table, ids: set[str]) -> pa.Table:
 
 
 def solved(table: pa.Table) -> dict[str, float]:
-    """Shares of questions with a correct trace and of correct answers after a trace."""
+    """Share of the traces with a correct answer, and of correct ones among all answers."""
     correct = ledger.matrix(table, table["num_correct"].to_pylist())
     answers = ledger.matrix(table, table["num_answers"].to_pylist())
-    return {"questions": (correct > 0).double().mean().item(), "answers": (correct.sum() / answers.sum()).item()}
+    return {"traces": (correct > 0).double().mean().item(), "answers": (correct.sum() / answers.sum()).item()}
 
 
 def rotated(bench: Workbench) -> list[str]:

@@ -64,7 +64,7 @@ def figures(name: str, columns: Sequence[str]) -> Callable[[Sequence[Record]], l
 TABLES = {
     "scores": scores,
     "lie": figures("lie", ("ess", "max_weight", "total_variation", "heaviest_changed", "length", "hint_copied")),
-    "solved": figures("solved", ("questions", "answers")),
+    "solved": figures("solved", ("traces", "answers")),
     "leaks": figures("leaks", ("hint_copied", "leaked_nats", "mean_tokens", "distinct", "log_ratio")),
     "diversity": figures("diversity", ("distinct_correct", "distinct_traces", "entropy", "length")),
 }

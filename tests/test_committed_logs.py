@@ -71,9 +71,10 @@ def test_11_gives_every_seed_of_the_log():
 
 
 def records(name: str) -> list[dict]:
-    """The five test runs of a part of the ablations."""
-    log = json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8"))
-    found = [run for run in log["runs"] if run["name"] == name and run["split"] == "test"]
+    """The five test runs of a part of the ablations, or of a task of the weight rules."""
+    log = "weight_rules" if name.startswith("chain") else "ablations"
+    runs = json.loads((RESULTS / f"{log}.json").read_text(encoding="utf-8"))["runs"]
+    found = [run for run in runs if run["name"] == name and run["split"] == "test"]
     assert len({run["seed"] for run in found}) == len(found) == 5
     return found
 
@@ -91,3 +92,43 @@ def test_08_gives_grpos_differences_of_the_log():
     for minus in ("vr", "rft", "pi0"):
         for level, kind in itertools.product(("all", "4"), ("avg", "pass")):
             assert in_a_figure(difference("trainings", "grpo", minus, level, kind)) in text, (minus, level, kind)
+
+
+RULES = ("accuracy", "mean-ratio", "exact", "exact-free", "gate-sum", "gate-token", "mixture")
+VARIANTS = (
+    "accuracy",
+    "exponent-0.2",
+    "exact",
+    "likelihood",
+    "gml",
+    "best-one",
+    "unmixed",
+    "best-one-unmixed",
+    "nohint",
+)
+HINTS = ("wrong", "noisy", "partial", "missing")
+PAIRS_OF_09 = [
+    *itertools.product(("chain", "chain-obedient", "rules"), (*RULES, "pi0"), ("rft",)),
+    *itertools.product(("weights",), (*VARIANTS, *(f"k-{k}" for k in (1, 2, 4, 16)), "rft", "rft-unmixed"), ("vr",)),
+    ("weights", "unmixed", "rft-unmixed"),
+    *itertools.product(("reverse",), ("reverse", "reverse-from-q"), ("vr",)),
+    *itertools.product(("hints",), (f"{kind}-{rate}" for kind in HINTS for rate in (0.5, 1.0)), ("vr",)),
+    *(("adapters", role, f"whole-{role}") for role in ("pi0", "rft", "vr")),
+    *(("adapters", f"{base}vr", f"{base}rft") for base in ("", "whole-")),
+    ("trainings", "token-mean", "vr"),
+    ("trainings", "grpo", "vr"),
+    ("trainings", "grpo", "pi0"),
+]
+
+
+@pytest.mark.parametrize(("name", "arm", "minus"), PAIRS_OF_09)
+def test_09_gives_the_logs_differences(name, arm, minus):
+    found = difference(name, arm, minus)
+    assert in_points(found) in shown("09") or in_a_figure(found) in shown("09")
+
+
+def test_09_says_when_every_log_was_made():
+    text = shown("09")
+    names = {name for name, *_ in PAIRS_OF_09} | {"diversity"}
+    for date in {run["date"] for name in names for run in records(name)}:
+        assert date in text, date

@@ -161,6 +161,19 @@ def test_08_weighs_the_traces_of_its_own_run_by_the_exponent_that_is_chosen(less
     explorer.keep("own-run")
 
 
+@lesson("09")
+def test_09_gates_all_listed_traces_at_the_exponent_that_is_chosen(lesson):
+    explorer = lesson.explorer("live(draw_cuts")
+    mass = "first.right * first.q.sum(-1).exp()"
+    bad = "[100 * (w * ~first.valid).sum().item() / w.sum().item()"
+    cuts = "for c in torch.linspace(-14, 0, 57).tolist()"
+    for exponent in ("0.3", "0.35"):
+        assert explorer.push("exponent") == exponent
+        weights = f"rule_weights(first.pi, first.q, {mass}, {exponent}, in_sum, c)"
+        explorer.expect(0, "y", lesson.ask(f"{bad} {cuts} for w in [{weights}]]"))
+    explorer.keep("gate-at-0.35")
+
+
 @lesson("10")
 def test_10_halves_the_hours_when_the_gpus_are_doubled(lesson):
     explorer = lesson.explorer("live(hours_picture")

@@ -68,6 +68,12 @@ def test_weight_rules_share_the_arms_that_other_parts_have_trained(done):
     assert "oracle" not in rules, "nobody checks the steps of a search"
 
 
+def test_two_parts_count_the_same_traces_with_a_right_answer(done):
+    share = done["rules"]["traces"]["q"]["all"]["traces"]
+    assert done["reverse"]["solved"]["forward"]["traces"] == pytest.approx(share)
+    assert done["hints"]["solved"]["clean"]["traces"] == pytest.approx(share)
+
+
 def test_costs_grow_with_the_number_of_traces(done):
     flops = done["weights"]["flops"]
     assert flops["sft"] < flops["k-1"] < flops["k-2"] < flops["k-16"]
