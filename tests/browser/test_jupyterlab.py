@@ -163,11 +163,11 @@ def test_08_weighs_the_traces_of_its_own_run_by_the_exponent_that_is_chosen(less
 
 @lesson("09")
 def test_09_gates_all_listed_traces_at_the_exponent_that_is_chosen(lesson):
-    explorer = lesson.explorer("live(draw_cuts")
+    explorer = lesson.explorer("live(\n    draw_cuts")
     mass = "first.right * first.q.sum(-1).exp()"
     bad = "[100 * (w * ~first.valid).sum().item() / w.sum().item()"
     cuts = "for c in torch.linspace(-14, 0, 57).tolist()"
-    for exponent in ("0.3", "0.35"):
+    for exponent in ("0.30", "0.35"):
         assert explorer.push("exponent") == exponent
         weights = f"rule_weights(first.pi, first.q, {mass}, {exponent}, in_sum, c)"
         explorer.expect(0, "y", lesson.ask(f"{bad} {cuts} for w in [{weights}]]"))
