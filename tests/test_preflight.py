@@ -66,6 +66,14 @@ def test_the_stages_are_those_of_the_estimate(own):
     assert "mean tokens 30, 40, 6 as given" in found["in all"].text
 
 
+@pytest.mark.parametrize(("gpus", "fine"), [(1, True), (2, True), (3, False)])
+def test_processes_that_cannot_share_a_batch_are_told(own, gpus, fine):
+    batches = {name: {"batch_size": size} for name, size in (("initial", 6), ("posterior", 4), ("reasoner", 6))}
+    found = findings(small(own, **batches), gpus=gpus)["processes"]
+    assert found.fine is fine
+    assert ("of 4, 6 examples" if fine else "4 examples do not divide by 3 processes") in found.text
+
+
 def test_memory_of_both_layouts_is_told(own):
     whole, shared = (f.text for f in preflight.examine(small(own), "h100", 1, (30, 40, 6)) if f.what == "memory")
     assert whole.startswith("whole models, one at a time: ")

@@ -15,6 +15,7 @@ from varcore.llm.planned import Lengths, trainings
 from varcore.llm.presets import Config
 from varcore.llm.shapes import QWEN3, Shape, local_config, qwen3_config, shape_of
 from varcore.llm.templates import Template
+from varcore.llm.training import check_batch
 from varcore.llm.workbench import TASKS, open_task, read_template, read_tokenizer, worked_questions
 
 MEANS = (300, 4_000, 600)  # tokens of a prompt, a trace and an answer where no data is at hand: an assumption
@@ -41,7 +42,7 @@ def examine(
     found = [_model(config, shape), *_memory(config, shape, lengths, GPUS[gpu], gpus)]
     found += [_disk(config, shape, lengths, gpus, out or Path.cwd())]
     found += _stages(config, shape, lengths, GPUS[gpu], gpus, source)
-    return found + checks
+    return [*found, _processes(config, gpus), *checks]
 
 
 def _look(config: Config, means: tuple[int, ...] | None) -> tuple[list[Finding], Lengths, str]:
@@ -111,6 +112,18 @@ def _layout(name: str, memory: Memory, gpu: Gpu, gpus: int, chosen: bool) -> Fin
     if not fits:
         text += "; does not fit: more GPUs, lora_rank 32, or shorter max_trace_tokens"
     return Finding("memory", text + (" <- this preset" if chosen else ""), fits or not chosen)
+
+
+def _processes(config: Config, gpus: int) -> Finding:
+    """One process a GPU; all take equal shares of every batch."""
+    settings = trainings(config).values()
+    try:
+        for each in settings:
+            check_batch(each, gpus)
+    except ValueError as error:
+        return Finding("processes", str(error), False)
+    sizes = ", ".join(map(str, sorted({each.batch_size for each in settings})))
+    return Finding("processes", f"{gpus}, one a GPU: every batch (of {sizes} examples) divides by it")
 
 
 def _disk(config: Config, shape: Shape, lengths: Lengths, gpus: int, out: Path) -> Finding:

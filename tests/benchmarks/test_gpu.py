@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import datetime
 import json
 import os
@@ -157,3 +159,21 @@ def test_it_does_not_run_on_a_cpu_by_itself():
     assert done.returncode == 1
     assert "no CUDA device" in done.stderr
     assert "--toy" in done.stderr
+
+
+def test_lesson_10_shows_every_arm_and_rate_of_a_log(log):
+    (path,) = (ROOT / "notebooks").glob("10_*.ipynb")
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    (source,) = [text for text in cells if "def rows_of(" in text]
+    (function,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    lesson: dict = {}
+    exec(ast.unparse(function), lesson)
+    shown = dict(lesson["rows_of"](log))
+    arms, rates = log["method"]["arms"], log["rates"]["toy"]
+    assert len(shown) == len(arms) + sum(map(len, rates.values()))
+    mean = 100 * arms["vr"]["avg"]["mean"]
+    assert shown["vr, Avg@8, %"].startswith(f"{mean:.0f} [")
+    assert f"{rates['scoring']['naive']['tokens_per_second']:,.0f} tokens a second" in shown["toy, scoring, naive"]
+    poor = copy.deepcopy(log)
+    poor["rates"]["toy"]["scoring"]["naive"] = {"out of memory": True}
+    assert dict(lesson["rows_of"](poor))["toy, scoring, naive"] == "out of memory"

@@ -78,6 +78,19 @@ def test_several_processes_are_refused_before_anything_is_written(changes, what,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("part", ["base", "initial", "posterior", "reasoner"])
+def test_batches_that_processes_cannot_share_are_refused_before_anything_is_written(
+    part, start_run, miniature, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(processes, "state", lambda: SimpleNamespace(num_processes=3))
+    sizes = {name: {"batch_size": 7 if name == part else 6} for name in ("base", "initial", "posterior", "reasoner")}
+    with pytest.raises(ValueError, match=r"7 examples do not divide by 3 processes\. Choose another"):
+        start_run(tmp_path / "run", methods=["vr"], **sizes)
+    assert not (tmp_path / "run").exists()
+    if part == "posterior":  # nobody trains one here
+        algorithm._check_processes(miniature(methods=["sft", "rft"], **sizes))
+
+
 def test_plan_of_all_methods(miniature):
     assert names(miniature(methods=list(presets.METHODS))) == [
         *("base", "init-reasoner", *round_(1), "train-reasoner-accuracy", "train-reasoner-vr"),

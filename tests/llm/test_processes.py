@@ -14,7 +14,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from varcore.llm import storage
 from varcore.llm.processes import check_devices
-from varcore.llm.training import TrainSettings, _check_processes
+from varcore.llm.training import TrainSettings, _check_muon, check_batch
 
 HERE = Path(__file__).resolve().parent
 SHORT = {"steps": 4, "batch_size": 8, "muon": False}
@@ -159,13 +159,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch, started, found, fine)
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ValueError, match=r"4 examples do not divide by 3 processes\. Choose another"):
-        _check_processes(3, False, TrainSettings(1, batch_size=4))
+        check_batch(TrainSettings(1, batch_size=4), 3)
 
 
 def test_muon_is_refused_where_matrices_are_sharded():
     with pytest.raises(ValueError, match=r"Muon needs whole matrices.*Set muon to false"):
-        _check_processes(3, True, TrainSettings(1, batch_size=6))
-    _check_processes(3, True, TrainSettings(1, batch_size=6, muon=False))
+        _check_muon(TrainSettings(1), sharded=True)
+    _check_muon(TrainSettings(1, muon=False), sharded=True)
+    _check_muon(TrainSettings(1), sharded=False)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

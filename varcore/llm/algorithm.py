@@ -25,9 +25,11 @@ from varcore.llm.inputs import check_inputs
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
-from varcore.llm.training import Example
+from varcore.llm.training import Example, check_batch
 from varcore.llm.weighing import WeightRule, compare, training_examples, weigh
 from varcore.llm.workbench import Metrics, Workbench, check_engine, open_workbench
+
+HINTED = {"vr", "accuracy"}  # the methods that learn from the posterior's traces
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def evaluate_again(
 
 
 def _check_processes(config: Config) -> None:
-    """ValueError if several processes were started for what one has to do."""
+    """ValueError if several processes were started for what one has to do, or more than can share a batch."""
     count = processes.state().num_processes
     if count > 1 and "grpo" in config.methods:
         raise ValueError(
@@ -105,6 +107,9 @@ def _check_processes(config: Config) -> None:
             f"The engine vllm draws inside one process, and {count} were started. Use --engine server with vllm serve "
             "on other GPUs, or --engine transformers."
         )
+    hinted = [config.posterior] if set(config.methods) & HINTED else []
+    for settings in [*([] if config.model else [config.base]), config.initial, *hinted, config.reasoner]:
+        check_batch(settings, count)
 
 
 def _open(path: Path, config: Config, reporter: Reporter, servers: Sequence[str]) -> Workbench:
@@ -159,7 +164,7 @@ def plan(config: Config) -> Iterator[Stage]:
 
 def _round(config: Config, t: int, start: str) -> Iterator[Stage]:
     """One round from the reasoner `start`; returns the role of the reasoner it ends with."""
-    hinted = bool(set(config.methods) & {"vr", "accuracy"})
+    hinted = bool(set(config.methods) & HINTED)
     if "rft" in config.methods or (hinted and config.posterior_data != "curated"):  # who learns from them
         yield _sample(f"sample-prior-{t}", t, "prior", start, config.prior_traces)
         yield _verify(f"verify-prior-{t}", t, "prior", start)

@@ -144,7 +144,8 @@ def train(
     """
     accelerator = processes.accelerator()  # one process, unless `accelerate launch` started several
     sharded = accelerator.distributed_type == DistributedType.FSDP
-    _check_processes(accelerator.num_processes, sharded, settings)
+    check_batch(settings, accelerator.num_processes)
+    _check_muon(settings, sharded)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     optimizers: list[torch.optim.Optimizer]
@@ -235,12 +236,16 @@ def _update(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:
         optimizer.zero_grad()
 
 
-def _check_processes(processes: int, sharded: bool, settings: TrainSettings) -> None:
+def check_batch(settings: TrainSettings, processes: int) -> None:
+    """ValueError if the processes cannot take equal shares of a batch."""
     if settings.batch_size % processes:
         raise ValueError(
             f"finetune: every process takes the same share of a batch, but {settings.batch_size} examples do not "
             f"divide by {processes} processes. Choose another batch_size or number of processes."
         )
+
+
+def _check_muon(settings: TrainSettings, sharded: bool) -> None:
     if settings.muon and sharded:
         raise ValueError("finetune: Muon needs whole matrices, and FSDP shards them. Set muon to false.")
 
