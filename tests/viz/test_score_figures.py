@@ -62,6 +62,8 @@ def test_curves_keep_their_points_and_count_what_is_no_number():
     assert {"a", "b"} == {note.text.split(" ")[-1] for note in figure.layout.annotations}
     assert "1 value is not a finite number and left out" in figure.layout.meta["caption"]
     assert "from 3 at 1 to 5 at 4" in figure.layout.meta["alt"]
+    long = named_curves([500, 8000], {"a": [1, 2]}, axes=AXES, **TEXTS)
+    assert "from 1 at 500 to 2 at 8,000" in long.layout.meta["alt"], "spelled out: it is read aloud"
 
 
 def test_rules_are_named():

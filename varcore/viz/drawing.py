@@ -222,7 +222,7 @@ def curve_words(lines: Lines, looks: Mapping[str, Look]) -> str:
     for name, (xs, ys) in lines.items():
         xs, ys = xs[ys.isfinite()], ys[ys.isfinite()]
         first, last = (int(xs.argmin()), int(xs.argmax())) if len(xs) else (0, 0)
-        ends = f"from {ys[first]:.3g} at {xs[first]:.3g} to {ys[last]:.3g} at {xs[last]:.3g}" if len(xs) else "nothing"
+        ends = f"from {ys[first]:.3g} at {xs[first]:,.5g} to {ys[last]:.3g} at {xs[last]:,.5g}" if len(xs) else "nothing"
         parts.append(f"{looks[name].label}: {ends}")
     return sentence(parts)
 
