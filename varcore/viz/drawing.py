@@ -221,9 +221,9 @@ def curve_words(lines: Lines, looks: Mapping[str, Look]) -> str:
     parts = []
     for name, (xs, ys) in lines.items():
         xs, ys = xs[ys.isfinite()], ys[ys.isfinite()]
-        first, last = (int(xs.argmin()), int(xs.argmax())) if len(xs) else (0, 0)
-        ends = f"from {ys[first]:.3g} at {xs[first]:,.5g} to {ys[last]:.3g} at {xs[last]:,.5g}" if len(xs) else "nothing"
-        parts.append(f"{looks[name].label}: {ends}")
+        ends = [int(xs.argmin()), int(xs.argmax())] if len(xs) else []
+        points = " to ".join(f"{ys[at]:.3g} at {xs[at]:,.5g}" for at in ends)
+        parts.append(f"{looks[name].label}: {f'from {points}' if points else 'nothing'}")
     return sentence(parts)
 
 
