@@ -71,20 +71,24 @@ def test_11_gives_every_seed_of_the_log():
 
 
 def records(name: str) -> list[dict]:
-    """The five test runs of a part of the ablations, or of a task of the weight rules."""
+    """The five test runs of a part of the ablations, or of a task of the weight rules, by seed."""
     log = "weight_rules" if name.startswith("chain") else "ablations"
     runs = json.loads((RESULTS / f"{log}.json").read_text(encoding="utf-8"))["runs"]
     found = [run for run in runs if run["name"] == name and run["split"] == "test"]
     assert len({run["seed"] for run in found}) == len(found) == 5
-    return found
+    return sorted(found, key=lambda run: run["seed"])
 
 
 def difference(name: str, arm: str, minus: str, level: str = "all", kind: str = "avg") -> tuple[float, float, float]:
-    """Paired over seeds, in points; 2.776 is Student's 97.5% quantile for five seeds."""
+    """Paired over seeds, in points."""
     scores = [run["scores"] for run in records(name)]
-    gaps = [100 * (found[arm][level][kind] - found[minus][level][kind]) for found in scores]
-    half = 2.776 * statistics.stdev(gaps) / math.sqrt(5)
-    return statistics.mean(gaps), statistics.mean(gaps) - half, statistics.mean(gaps) + half
+    return over_five([100 * (found[arm][level][kind] - found[minus][level][kind]) for found in scores])
+
+
+def over_five(values: list[float]) -> tuple[float, float, float]:
+    """Mean and 95% interval over five seeds, for which Student's 97.5% quantile is 2.776."""
+    half = 2.776 * statistics.stdev(values) / math.sqrt(5)
+    return statistics.mean(values), statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def test_08_gives_grpos_differences_of_the_log():
@@ -115,6 +119,9 @@ PAIRS_OF_09 = [
     *itertools.product(("hints",), (f"{kind}-{rate}" for kind in HINTS for rate in (0.5, 1.0)), ("vr",)),
     *(("adapters", role, f"whole-{role}") for role in ("pi0", "rft", "vr")),
     *(("adapters", f"{base}vr", f"{base}rft") for base in ("", "whole-")),
+    ("rounds", "vr-round2", "vr-round1"),
+    *itertools.product(("rounds",), ("vr",), ("vr-round1", "vr-round2", "vr-longer", "rft")),
+    ("rounds", "vr-longer", "vr-round1"),
     ("trainings", "token-mean", "vr"),
     ("trainings", "grpo", "vr"),
     ("trainings", "grpo", "pi0"),
@@ -125,6 +132,25 @@ PAIRS_OF_09 = [
 def test_09_gives_the_logs_differences(name, arm, minus):
     found = difference(name, arm, minus)
     assert in_points(found) in shown("09") or in_a_figure(found) in shown("09")
+
+
+def per_tflop(name: str, arm: str) -> list[float]:
+    """Points of Avg@8 over pi_0 for 1e12 FLOPs after it, a number per seed."""
+    runs = [(run["scores"][arm]["all"]["avg"], run["scores"]["pi0"]["all"]["avg"], run) for run in records(name)]
+    return [100 * (own - start) / (run["flops"][arm] / 1e12) for own, start, run in runs]
+
+
+PAID_IN_09 = [
+    *(("weights", arm) for arm in ("sft", "vr", "k-1", "k-4", "k-16")),
+    *(("rounds", arm) for arm in ("rft", "vr")),
+    ("trainings", "grpo"),
+]
+
+
+@pytest.mark.parametrize(("name", "arm"), PAID_IN_09)
+def test_09_gives_gains_per_flop_beside_those_of_rft(name, arm):
+    pairs = zip(per_tflop(name, arm), per_tflop("weights", "rft"), strict=True)
+    assert in_a_figure(over_five([own - rft for own, rft in pairs])) in shown("09")
 
 
 def test_09_says_when_every_log_was_made():
