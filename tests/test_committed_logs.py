@@ -141,7 +141,7 @@ def per_tflop(name: str, arm: str) -> list[float]:
 
 
 PAID_IN_09 = [
-    *(("weights", arm) for arm in ("sft", "vr", "k-1", "k-4", "k-16")),
+    *(("weights", arm) for arm in ("sft", "direct", "nohint", "k-1", "k-2", "k-4", "vr", "unmixed", "k-16")),
     *(("rounds", arm) for arm in ("rft", "vr")),
     ("trainings", "grpo"),
 ]
