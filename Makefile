@@ -35,8 +35,9 @@ demo: $(STAMP)
 	$(BIN)/varcore run --preset tiny --out runs/demo
 	$(BIN)/varcore view runs/demo
 
+# passive: where another worker has a core, a lesson's two threads would spin for one another, and stand still
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile tests
 	$(BIN)/pytest --nbmake --nbmake-timeout=1200 notebooks tutorials
 
 lab: $(STAMP)
