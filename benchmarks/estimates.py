@@ -36,8 +36,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from varcore.llm import algorithm, estimate, presets, shapes, storage
 from varcore.llm.adapters import LoraSettings, SharedBase
+from varcore.llm.algorithm import trainings
 from varcore.llm.estimate import GIB, Gpu
-from varcore.llm.planned import Lengths, trainings
+from varcore.llm.planned import Lengths
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import RunDirectory

@@ -9,9 +9,10 @@ from statistics import mean
 
 from varcore.doctor import Finding
 from varcore.llm import estimate
+from varcore.llm.algorithm import trainings
 from varcore.llm.estimate import GIB, GPUS, Gpu, Memory
 from varcore.llm.inputs import check_inputs
-from varcore.llm.planned import Lengths, trainings
+from varcore.llm.planned import Lengths
 from varcore.llm.presets import Config
 from varcore.llm.shapes import QWEN3, Shape, local_config, qwen3_config, shape_of
 from varcore.llm.templates import Template

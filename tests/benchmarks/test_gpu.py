@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from anatomy import at, cells_of, text
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -163,9 +164,8 @@ def test_it_does_not_run_on_a_cpu_by_itself():
 
 def test_lesson_10_shows_every_arm_and_rate_of_a_log(log):
     (path,) = (ROOT / "notebooks").glob("10_*.ipynb")
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    (source,) = [text for text in cells if "def rows_of(" in text]
-    (function,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    tree = ast.parse(text(at(cells_of(path), "def rows_of(")))
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     lesson: dict = {}
     exec(ast.unparse(function), lesson)
     shown = dict(lesson["rows_of"](log))

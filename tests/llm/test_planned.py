@@ -2,8 +2,8 @@
 
 import pytest
 
-from varcore.llm.algorithm import plan
-from varcore.llm.planned import Lengths, StageTokens, stage_tokens, trainings
+from varcore.llm.algorithm import plan, trainings
+from varcore.llm.planned import Lengths, StageTokens, stage_tokens
 from varcore.llm.presets import METHODS, PRESETS, override, preset
 
 LENGTHS = Lengths(prompt=10, trace=100, answer=20, longest=200)

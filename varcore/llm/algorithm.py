@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,9 @@ from varcore.llm.inputs import check_inputs
 from varcore.llm.presets import Config
 from varcore.llm.progress import Reporter
 from varcore.llm.run import Cost, RunDirectory, RunDirectoryError, load_config
-from varcore.llm.training import Example, check_batch
+from varcore.llm.training import Example, TrainSettings, check_batch
 from varcore.llm.weighing import WeightRule, compare, training_examples, weigh
 from varcore.llm.workbench import Metrics, Workbench, check_engine, open_workbench
-
-HINTED = {"vr", "accuracy"}  # the methods that learn from the posterior's traces
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,7 @@ def _check_processes(config: Config) -> None:
             f"The engine vllm draws inside one process, and {count} were started. Use --engine server with vllm serve "
             "on other GPUs, or --engine transformers."
         )
-    hinted = [config.posterior] if set(config.methods) & HINTED else []
-    for settings in [*([] if config.model else [config.base]), config.initial, *hinted, config.reasoner]:
+    for settings in trainings(config).values():
         check_batch(settings, count)
 
 
@@ -162,9 +159,27 @@ def plan(config: Config) -> Iterator[Stage]:
         yield Stage(f"evaluate-{method}", text, _evaluate(method))
 
 
+def trainings(config: Config) -> dict[str, TrainSettings]:
+    """The settings of every training of a run, by its stage; each leaves one model.
+
+    A baseline of a run of several rounds is trained once, with as many steps as vr has in all rounds.
+    """
+    kinds = {"init-reasoner": config.initial, "train-posterior": config.posterior, "train-reasoner": config.reasoner}
+    kinds |= {} if config.model else {"base": config.base}
+    long = dataclasses.replace(config.reasoner, steps=config.reasoner.steps * config.rounds)
+    kinds |= {f"train-reasoner-{method}": long for method in set(config.methods) - {"vr", "accuracy"}}
+    kinds |= {"train-reasoner-grpo": grpo.policy_settings(config)} if "grpo" in config.methods else {}
+    names = [stage.name for stage in plan(config)]
+    return {name: kinds[kind] for name in names for kind in (_kind(name, kinds),) if kind is not None}
+
+
+def _kind(name: str, kinds: Iterable[str]) -> str | None:
+    return max((kind for kind in kinds if name.startswith(kind)), key=len, default=None)
+
+
 def _round(config: Config, t: int, start: str) -> Iterator[Stage]:
     """One round from the reasoner `start`; returns the role of the reasoner it ends with."""
-    hinted = bool(set(config.methods) & HINTED)
+    hinted = bool(set(config.methods) & {"vr", "accuracy"})
     if "rft" in config.methods or (hinted and config.posterior_data != "curated"):  # who learns from them
         yield _sample(f"sample-prior-{t}", t, "prior", start, config.prior_traces)
         yield _verify(f"verify-prior-{t}", t, "prior", start)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varcore.llm.planned import Lengths, StageTokens, stage_tokens, trainings
+from varcore.llm.algorithm import trainings
+from varcore.llm.planned import Lengths, StageTokens, stage_tokens
 from varcore.llm.presets import Config
 from varcore.llm.scoring import LOGITS_AT_ONCE
 from varcore.llm.shapes import Shape, flops_per_token, training_flops_per_token

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from varcore.llm.algorithm import plan
-from varcore.llm.grpo import policy_settings
+from varcore.llm.algorithm import plan, trainings
 from varcore.llm.presets import Config
-from varcore.llm.training import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -50,24 +46,6 @@ def stage_tokens(config: Config, lengths: Lengths) -> list[StageTokens]:
         "extra": config.posterior_traces * config.rounds + config.prior_traces * (config.rounds - 1),
     }
     return [_tokens(config, lengths, traces, stage.name) for stage in plan(config)]
-
-
-def trainings(config: Config) -> dict[str, TrainSettings]:
-    """The settings of every training of a run, by its stage; each leaves one model.
-
-    A baseline of a run of several rounds is trained once, with as many steps as vr has in all rounds.
-    """
-    kinds = {"init-reasoner": config.initial, "train-posterior": config.posterior, "train-reasoner": config.reasoner}
-    kinds |= {} if config.model else {"base": config.base}
-    long = dataclasses.replace(config.reasoner, steps=config.reasoner.steps * config.rounds)
-    kinds |= {f"train-reasoner-{method}": long for method in set(config.methods) - {"vr", "accuracy"}}
-    kinds |= {"train-reasoner-grpo": policy_settings(config)} if "grpo" in config.methods else {}
-    names = [stage.name for stage in plan(config)]
-    return {name: kinds[kind] for name in names for kind in (_kind(name, kinds),) if kind is not None}
-
-
-def _kind(name: str, kinds: Iterable[str]) -> str | None:
-    return max((kind for kind in kinds if name.startswith(kind)), key=len, default=None)
 
 
 def _tokens(config: Config, lengths: Lengths, traces: dict[str, int], name: str) -> StageTokens:
